@@ -1,0 +1,18 @@
+//! SQL text → statement → plan, and a continuous query → `Dag`. The only crate that knows
+//! DataFusion plans; it does no I/O of its own.
+//!
+//! ```text
+//! text ─ parse ─→ Statement ─ prepare ─→ Prepared ─ bind(values) ─→ Plan ─→ the server runs it
+//! ```
+
+pub mod error;
+pub mod plan;
+pub mod planner;
+pub mod session;
+pub mod types;
+
+pub use error::{Error, Result};
+pub use plan::Plan;
+pub use planner::{Planner, Prepared, Statement};
+pub use session::Session;
+pub use types::{OutputColumn, SqlType};

@@ -1,0 +1,1 @@
+//! The connectors, one folder or file each, and the list of those built in.

@@ -1,0 +1,75 @@
+//! The crate's error: one variant per decision the job coordinator or the client can take.
+
+use datafusion_common::DataFusionError;
+use thiserror::Error;
+
+/// Everything that can go wrong in a dag. `Clone`, because one failure is told to the job record,
+/// to the client and to the log.
+#[derive(Debug, Clone, Error)]
+pub enum Error {
+    /// The grid refused.
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
+    /// The user's data or expression: overflow, division by zero, a poison message. The job fails.
+    /// `code` is the SQLSTATE (`22003`, `22012`, `22P02` …).
+    #[error("{message}")]
+    User {
+        /// SQLSTATE.
+        code: &'static str,
+        /// Primary message, lower case, no full stop.
+        message: String,
+    },
+    /// An option or request that makes no sense; nothing was started. `code` is the SQLSTATE
+    /// (`22023` wrong option value, `0A000` not built, `42601` …).
+    #[error("{message}")]
+    Invalid {
+        /// SQLSTATE.
+        code: &'static str,
+        /// Primary message.
+        message: String,
+    },
+    /// An external system is away (SQLSTATE 08001): bounded reads fail, running jobs retry.
+    #[error("{0}")]
+    Connection(String),
+    /// A limit of memory or length (SQLSTATE 53200).
+    #[error("{0}")]
+    Limit(String),
+    /// The execution was cancelled by its owner.
+    #[error("execution was cancelled")]
+    Cancelled,
+    /// A broken invariant or a caught panic.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl From<arrow::error::ArrowError> for Error {
+    fn from(error: arrow::error::ArrowError) -> Self {
+        DataFusionError::from(error).into()
+    }
+}
+
+impl From<DataFusionError> for Error {
+    /// Evaluation errors are the user's data, with the SQLSTATE that Arrow's variant says.
+    fn from(error: DataFusionError) -> Self {
+        use arrow::error::ArrowError as A;
+        let root = error.find_root();
+        let code = match root {
+            DataFusionError::ArrowError(arrow, _) => match arrow.as_ref() {
+                A::DivideByZero => "22012",
+                A::ArithmeticOverflow(_) => "22003",
+                A::CastError(_) | A::ParseError(_) => "22P02",
+                _ => "XX000",
+            },
+            DataFusionError::Execution(_) => "22000",
+            _ => "XX000",
+        };
+        let message = match code {
+            "22012" => "division by zero".to_owned(),
+            _ => root.strip_backtrace(),
+        };
+        Error::User { code, message }
+    }
+}
+
+/// The crate's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

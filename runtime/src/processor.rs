@@ -1,0 +1,221 @@
+//! The processor contract: single-threaded, synchronous, non-blocking code of one vertex instance.
+//!
+//! ```text
+//!            init → restore* → ┌─ process(ordinal, inbox) ─┐ → complete(ordinal) … → complete source
+//!                              │  watermark · idle · epoch │
+//!                              └─ save (at a barrier) ─────┘
+//! ```
+//! A worker thread calls one method at a time and never two at once. Every call returns within
+//! about a millisecond. The outbox may refuse any offer: keep the item, return, and offer it again
+//! at the next call. The inbox is yours to drain or to leave: what stays comes back first.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use arrow::datatypes::SchemaRef;
+use storage::Grid;
+
+use crate::{
+    Result,
+    delta::DeltaBatch,
+    item::{Item, Watermark},
+    state::{StateChunk, StateWriter},
+};
+
+/// Where a processor runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cooperation {
+    /// On a shared worker thread; must not block.
+    Cooperative,
+    /// On a thread of its own; may block for up to 100 ms a call.
+    Blocking,
+}
+
+/// Whether a call has finished what it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Done {
+    /// Finished.
+    Yes,
+    /// Call again: the outbox refused, or there is more to do.
+    No,
+}
+
+/// What a processor knows of its surroundings.
+#[derive(Clone)]
+pub struct ProcessorContext {
+    /// The member's grid: tables, clock, metrics.
+    pub grid: Arc<Grid>,
+    /// Job or query id, for metrics and logs.
+    pub job_id: u64,
+    /// Job name, or `query`.
+    pub job_name: Arc<str>,
+    /// Vertex name.
+    pub vertex: Arc<str>,
+    /// Index of this instance among all of the vertex, `0..parallelism`.
+    pub index: usize,
+    /// Instances of the vertex on all members.
+    pub parallelism: usize,
+    /// Shows trouble the job survives (`sys.jobs.last_error`); `None` when it is over.
+    pub trouble: Arc<dyn Fn(Option<String>) + Send + Sync>,
+    /// Call to have this processor's tasklet called soon; the only method for other threads
+    /// (a connector's I/O half).
+    pub wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// The contract; see the module text. Defaults are those of a stateless operator.
+pub trait Processor: Send {
+    /// Called once before anything else.
+    fn init(&mut self, context: &ProcessorContext) -> Result<()> {
+        let _ = context;
+        Ok(())
+    }
+
+    /// Rows are waiting at input `ordinal`. Take as many batches as fit; leave the rest.
+    fn process(&mut self, ordinal: usize, inbox: &mut Inbox, outbox: &mut Outbox) -> Result<()> {
+        let _ = (ordinal, inbox, outbox);
+        Err(crate::Error::Internal("a source has no input".to_owned()))
+    }
+
+    /// The coalesced watermark of all inputs moved (or all are idle: `time == IDLE`). The default
+    /// passes it on.
+    fn watermark(&mut self, watermark: Watermark, outbox: &mut Outbox) -> Result<Done> {
+        Ok(outbox.offer_or_retry(Item::Watermark(watermark)))
+    }
+
+    /// Called when there is no input for now, and for a source on every round: emit what can be
+    /// emitted. A source that is exhausted answers `Yes` and is completed; others answer `No`.
+    fn idle(&mut self, outbox: &mut Outbox) -> Result<Done> {
+        let _ = outbox;
+        Ok(Done::No)
+    }
+
+    /// A visibility epoch or a durable barrier is about to pass: emit what belongs before it.
+    fn epoch(&mut self, epoch: u64, outbox: &mut Outbox) -> Result<Done> {
+        let _ = (epoch, outbox);
+        Ok(Done::Yes)
+    }
+
+    /// Input `ordinal` has ended; for `ordinal == usize::MAX` all have (or the source is
+    /// exhausted): emit what is left.
+    fn complete(&mut self, ordinal: usize, outbox: &mut Outbox) -> Result<Done> {
+        let _ = (ordinal, outbox);
+        Ok(Done::Yes)
+    }
+
+    /// Write the whole state, sorted by partition. Must not change the state.
+    fn save(&mut self, state: &mut StateWriter) -> Result<Done> {
+        let _ = state;
+        Ok(Done::Yes)
+    }
+
+    /// One chunk of a saved state; called between `init` and the first other call, once for every
+    /// chunk whose partition this instance serves.
+    fn restore(&mut self, chunk: &StateChunk) -> Result<()> {
+        let _ = chunk;
+        Ok(())
+    }
+
+    /// Where it runs.
+    fn cooperation(&self) -> Cooperation {
+        Cooperation::Cooperative
+    }
+}
+
+/// Makes the processors of a vertex. Asked once per execution and member.
+pub trait ProcessorSupplier: Send + Sync {
+    /// `count` processors, for the instances `0..count` of this member.
+    fn create(&self, count: usize) -> Result<Vec<Box<dyn Processor>>>;
+    /// What EXPLAIN shows behind the vertex name: `filter(price@2 > 10)`.
+    fn describe(&self) -> String;
+    /// Schema of the rows it emits; of an empty one for sinks.
+    fn schema(&self) -> SchemaRef;
+}
+
+/// Rows waiting at one input; owned by the tasklet, filled from the edge's queues.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    batches: VecDeque<DeltaBatch>,
+}
+
+/// Where a processor puts what it emits; owned by the tasklet, emptied into the edge's queues.
+#[derive(Debug)]
+pub struct Outbox {
+    /// One bucket for each outgoing edge, in order of ordinal; every offer goes to all of them.
+    items: VecDeque<Item>,
+    capacity: usize,
+    /// Counts offers and refuses every other one when set: the test kit's.
+    refuse_alternate: Option<u64>,
+}
+
+impl Inbox {
+    /// The next batch, without taking it.
+    pub fn peek(&self) -> Option<&DeltaBatch> {
+        self.batches.front()
+    }
+
+    /// Takes the next batch.
+    pub fn take(&mut self) -> Option<DeltaBatch> {
+        self.batches.pop_front()
+    }
+
+    /// Appends a batch: the tasklet's side.
+    pub fn push(&mut self, batch: DeltaBatch) {
+        self.batches.push_back(batch);
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+}
+
+impl Outbox {
+    /// An outbox that holds at most `capacity` items before the tasklet must empty it.
+    pub fn new(capacity: usize) -> Self {
+        Self { items: VecDeque::new(), capacity, refuse_alternate: None }
+    }
+
+    /// One that holds one item and refuses every other offer: what `verify_processor` uses.
+    pub fn stubborn() -> Self {
+        Self { items: VecDeque::new(), capacity: 1, refuse_alternate: Some(0) }
+    }
+
+    /// Whether the next offer would be taken (a stubborn outbox may still refuse).
+    pub fn has_room(&self) -> bool {
+        self.items.len() < self.capacity
+    }
+
+    /// Emits `item` to all outgoing edges, or hands it back: keep it and offer it again.
+    #[must_use = "a refused item must be offered again"]
+    pub fn offer(&mut self, item: Item) -> Option<Item> {
+        if let Some(count) = &mut self.refuse_alternate {
+            *count += 1;
+            if *count % 2 == 1 {
+                return Some(item);
+            }
+        }
+        if !self.has_room() {
+            return Some(item);
+        }
+        self.items.push_back(item);
+        None
+    }
+
+    /// [`Outbox::offer`] for items the caller will be asked for again.
+    pub fn offer_or_retry(&mut self, item: Item) -> Done {
+        match self.offer(item) {
+            None => Done::Yes,
+            Some(_) => Done::No,
+        }
+    }
+
+    /// Takes the oldest item: the tasklet's side.
+    pub fn take(&mut self) -> Option<Item> {
+        self.items.pop_front()
+    }
+
+    /// The oldest item, without taking it.
+    pub fn peek(&self) -> Option<&Item> {
+        self.items.front()
+    }
+}

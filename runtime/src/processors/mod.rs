@@ -1,0 +1,181 @@
+//! The operators, one file each. The planner builds them through the functions re-exported here;
+//! each gives a supplier that knows its output schema and how EXPLAIN describes it.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion_physical_expr_common::physical_expr::PhysicalExpr;
+
+use crate::time::EventTime;
+
+/// An expression over the rows of the input, and the name of the column it becomes.
+#[derive(Debug, Clone)]
+pub struct NamedExpr {
+    /// The expression; its column indices are positions in the input's schema.
+    pub expr: Arc<dyn PhysicalExpr>,
+    /// Output column name.
+    pub name: String,
+}
+
+/// The aggregates whose accumulators are our own columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AggregateFunction {
+    /// `count(*)`: BIGINT.
+    CountStar,
+    /// `count(x)`: BIGINT.
+    Count,
+    /// `sum(x)`: BIGINT of smaller integers, NUMERIC(38,0) of BIGINT, NUMERIC of NUMERIC, DOUBLE.
+    Sum,
+    /// `avg(x)`: NUMERIC(38,16) of integers and NUMERIC, DOUBLE of floats.
+    Avg,
+    /// `min(x)`: the type of x.
+    Min,
+    /// `max(x)`.
+    Max,
+    /// `var_samp`, `variance`: DOUBLE here.
+    VarSamp,
+    /// `var_pop`.
+    VarPop,
+    /// `stddev_samp`, `stddev`.
+    StddevSamp,
+    /// `stddev_pop`.
+    StddevPop,
+}
+
+/// One aggregate of a window or group.
+#[derive(Debug, Clone)]
+pub struct AggregateSpec {
+    /// Which.
+    pub function: AggregateFunction,
+    /// Its argument; `None` for `count(*)`.
+    pub argument: Option<Arc<dyn PhysicalExpr>>,
+    /// `FILTER (WHERE …)`.
+    pub filter: Option<Arc<dyn PhysicalExpr>>,
+    /// `DISTINCT`.
+    pub is_distinct: bool,
+    /// Type of the result.
+    pub result_type: DataType,
+    /// Output column name.
+    pub name: String,
+}
+
+/// A tumbling (`slide == size`) or hopping window, aggregated by key, final at the watermark.
+/// Output: keys, `window_start`, `window_end` (Timestamp µs of the time column's zone),
+/// aggregates, in this order.
+#[derive(Debug, Clone)]
+pub struct SlidingWindowSpec {
+    /// Input schema.
+    pub input: SchemaRef,
+    /// Position of the time column in the input; µs timestamps, with or without zone.
+    pub time_column: usize,
+    /// Window length, µs, > 0.
+    pub size: EventTime,
+    /// Distance of window starts, µs, > 0; any slide, not only divisors of `size`.
+    pub slide: EventTime,
+    /// Added to the alignment at the epoch, µs.
+    pub offset: EventTime,
+    /// Key columns; the input edge is partitioned by them.
+    pub keys: Vec<usize>,
+    /// Output names of the key columns.
+    pub key_names: Vec<String>,
+    /// Aggregates; may be empty (DISTINCT keys).
+    pub aggregates: Vec<AggregateSpec>,
+}
+
+/// INNER or LEFT stream–table join by the table's full key, as of now.
+#[derive(Debug, Clone)]
+pub struct LookupJoinSpec {
+    /// Input schema.
+    pub input: SchemaRef,
+    /// The table.
+    pub table: Arc<storage::Table>,
+    /// For each key column of the table, in key order, the input expression it equals.
+    pub keys: Vec<Arc<dyn PhysicalExpr>>,
+    /// Table columns that follow the input's columns in the output.
+    pub table_columns: Vec<usize>,
+    /// Output schema: input columns, then table columns.
+    pub output: SchemaRef,
+    /// Whether input rows without a match come out with nulls.
+    pub is_left: bool,
+    /// Residual condition over the output columns (inner: filters; left: decides the match).
+    pub residual: Option<Arc<dyn PhysicalExpr>>,
+}
+
+/// Rows into a table.
+#[derive(Debug, Clone)]
+pub struct TableSinkSpec {
+    /// The table.
+    pub table: Arc<storage::Table>,
+    /// Input columns are the table's visible columns, in order, of their types.
+    pub input: SchemaRef,
+    /// Insert (a duplicate fails the job) or Upsert (SINK INTO).
+    pub mode: storage::table::WriteMode,
+}
+
+use crate::{processor::ProcessorSupplier, time::EventTimePolicy};
+
+/// Rows for which `predicate` is true.
+pub fn filter(predicate: Arc<dyn PhysicalExpr>, input: SchemaRef) -> Arc<dyn ProcessorSupplier> {
+    let _ = (predicate, input);
+    unimplemented!("owner: processors helper")
+}
+
+/// One column for each expression.
+pub fn project(exprs: Vec<NamedExpr>, input: SchemaRef) -> Arc<dyn ProcessorSupplier> {
+    let _ = (exprs, input);
+    unimplemented!("owner: processors helper")
+}
+
+/// Skips `offset` rows, passes `fetch` and completes (the dag ends early). One instance.
+pub fn limit(offset: u64, fetch: Option<u64>, input: SchemaRef) -> Arc<dyn ProcessorSupplier> {
+    let _ = (offset, fetch, input);
+    unimplemented!("owner: processors helper")
+}
+
+/// All inputs' rows, as they come; inputs have equal types, the output has `output`'s names.
+pub fn union(output: SchemaRef) -> Arc<dyn ProcessorSupplier> {
+    let _ = output;
+    unimplemented!("owner: processors helper")
+}
+
+/// `IMPOSE_ORDER`: inserts watermarks by `policy` and drops rows behind them, counted as late.
+pub fn impose_order(policy: EventTimePolicy, input: SchemaRef) -> Arc<dyn ProcessorSupplier> {
+    let _ = (policy, input);
+    unimplemented!("owner: processors helper")
+}
+
+/// Windowed aggregation; see [`SlidingWindowSpec`].
+pub fn sliding_window(spec: SlidingWindowSpec) -> Arc<dyn ProcessorSupplier> {
+    let _ = spec;
+    unimplemented!("owner: processors helper")
+}
+
+/// Stream–table join; see [`LookupJoinSpec`].
+pub fn lookup_join(spec: LookupJoinSpec) -> Arc<dyn ProcessorSupplier> {
+    let _ = spec;
+    unimplemented!("owner: processors helper")
+}
+
+/// A bounded source of given rows (VALUES).
+pub fn values(
+    rows: Vec<arrow::array::RecordBatch>,
+    schema: SchemaRef,
+) -> Arc<dyn ProcessorSupplier> {
+    let _ = (rows, schema);
+    unimplemented!("owner: processors helper")
+}
+
+/// A bounded source: the table's committed rows when the execution starts. One instance.
+pub fn table_scan(
+    table: Arc<storage::Table>,
+    projection: Vec<usize>,
+) -> Arc<dyn ProcessorSupplier> {
+    let _ = (table, projection);
+    unimplemented!("owner: processors helper")
+}
+
+/// Rows into a table; see [`TableSinkSpec`].
+pub fn table_sink(spec: TableSinkSpec) -> Arc<dyn ProcessorSupplier> {
+    let _ = spec;
+    unimplemented!("owner: processors helper")
+}

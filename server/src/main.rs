@@ -1,0 +1,3 @@
+//! The `tidewater` binary: start, wait for a signal, stop.
+
+fn main() {}

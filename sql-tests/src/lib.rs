@@ -1,0 +1,1 @@
+//! The specification, executable: `.slt` files over the wire against a real server process.

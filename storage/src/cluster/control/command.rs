@@ -1,0 +1,56 @@
+//! The commands that change the control state; nothing else does.
+//! Ids are drawn by `apply` from the state's own counter, never by the caller.
+
+use super::records::{
+    JobRecord, JobStatus, MappingRecord, ObjectId, ObjectName, TableRecord, ViewRecord,
+};
+
+/// One change of the control state. Records come with `id` 0; `apply` gives them theirs.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Adds a table. AlreadyExists if any relation of that name exists.
+    CreateTable(TableRecord),
+    /// Adds a mapping, or replaces one of the same name.
+    CreateMapping {
+        /// The mapping.
+        record: MappingRecord,
+        /// OR REPLACE.
+        replace: bool,
+    },
+    /// Adds a view, or replaces one of the same name.
+    CreateView {
+        /// The view.
+        record: ViewRecord,
+        /// OR REPLACE.
+        replace: bool,
+    },
+    /// Drops a table, mapping or view; NotFound if it is of another kind.
+    DropRelation {
+        /// `table`, `mapping` or `view`.
+        kind: &'static str,
+        /// Its name.
+        name: ObjectName,
+    },
+    /// Adds a job.
+    CreateJob(JobRecord),
+    /// Changes a job's status; refused (WrongState) if the transition is not one of the life cycle.
+    SetJobStatus {
+        /// The job.
+        id: ObjectId,
+        /// Its new status.
+        status: JobStatus,
+        /// Time of the change, µs since the epoch.
+        at: i64,
+        /// The error behind it, if any.
+        error: Option<String>,
+    },
+    /// Remembers trouble that a running job survived, or that it is over.
+    SetJobError {
+        /// The job.
+        id: ObjectId,
+        /// The text, or `None` when it is over.
+        error: Option<String>,
+    },
+    /// Removes a job.
+    DropJob(ObjectId),
+}

@@ -1,0 +1,13 @@
+//! `ControlState`: catalog and job records, one small state machine changed only by commands.
+//! `apply` is pure: a command carries the time and randomness it needs.
+
+pub mod command;
+pub mod records;
+pub mod state;
+
+pub use command::Command;
+pub use records::{
+    ColumnRecord, JobRecord, JobStatus, MappingRecord, ObjectId, ObjectName, TableRecord,
+    ViewRecord,
+};
+pub use state::{Control, ControlState};

@@ -1,0 +1,19 @@
+//! What the grid needs to know to open; validated, no optional fields.
+
+/// Configuration of one member's grid.
+#[derive(Debug, Clone)]
+pub struct GridConfig {
+    /// Number of partitions, fixed when the cluster is founded.
+    pub partition_count: u16,
+    /// 1, or the number of owners simulated inside this process: every operation is then encoded
+    /// and decoded on its way, as it will be between members.
+    pub simulated_owners: u16,
+    /// Memory that all tables together may take, in bytes; writes above it fail with a limit error.
+    pub table_memory_max: usize,
+}
+
+impl Default for GridConfig {
+    fn default() -> Self {
+        Self { partition_count: 271, simulated_owners: 1, table_memory_max: usize::MAX }
+    }
+}

@@ -1,0 +1,22 @@
+//! The data grid: who is alive, who owns which partition, and what the rows are.
+//! Knows Arrow schemas and bytes; never SQL and never DataFusion.
+//!
+//! Suggested reading order: [`env`] (the doors to the outside world), [`partition`] (key →
+//! partition → owner), [`table`] (rows of a partition, writers, stamps), [`cluster`] (what all
+//! members agree on), [`grid`] (one member's handle on all of it).
+
+pub mod cluster;
+pub mod config;
+pub mod datum;
+pub mod env;
+pub mod error;
+pub mod grid;
+pub mod metrics;
+pub mod partition;
+pub mod table;
+
+pub use config::GridConfig;
+pub use datum::{Datum, Row};
+pub use error::{Error, ErrorKind, Result};
+pub use grid::Grid;
+pub use table::Table;

@@ -1,0 +1,8 @@
+//! Key → partition → owner. The hash is pinned with golden vectors: rows, edges and operator state
+//! of one key live together only because they all use it.
+
+pub mod hash;
+pub mod id;
+
+pub use hash::{hash_columns, partition_of_hash};
+pub use id::PartitionId;
