@@ -40,7 +40,8 @@ pub fn binary() -> Result<PathBuf> {
             "the server binary is missing; run `cargo build` or plain `cargo test`",
         )
     })?;
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or_else(|| Error::other("no root"))?;
+    let root =
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or_else(|| Error::other("no root"))?;
     for crate_folder in ["storage", "runtime", "planner", "server"] {
         if let Some(source) = newer_source(&root.join(crate_folder).join("src"), built)? {
             return Err(Error::other(format!(
@@ -83,11 +84,8 @@ impl ServerProcess {
         if let Some(file) = &config_file {
             command.arg("--config").arg(file);
         }
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let stdout = child.stdout.take().ok_or_else(|| Error::other("no stdout"))?;
         let stderr = child.stderr.take().ok_or_else(|| Error::other("no stderr"))?;
         drain(stderr);
@@ -158,9 +156,9 @@ fn ready_port(stdout: std::process::ChildStdout) -> Result<u16> {
         let _ = sender.send(first);
         lines.for_each(drop);
     });
-    let first = receiver.recv_timeout(PATIENCE).map_err(|_| {
-        Error::new(ErrorKind::TimedOut, "the server printed no ready line in time")
-    })?;
+    let first = receiver
+        .recv_timeout(PATIENCE)
+        .map_err(|_| Error::new(ErrorKind::TimedOut, "the server printed no ready line in time"))?;
     let line = first.ok_or_else(|| Error::other("the server ended before it was ready"))??;
     let port = line.strip_prefix("ready on 127.0.0.1:").and_then(|port| port.trim().parse().ok());
     port.ok_or_else(|| Error::other(format!("not a ready line: {line}")))

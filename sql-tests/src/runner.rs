@@ -151,4 +151,3 @@ async fn wait<M: MakeConnection<Conn = Connection>>(
         tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
-

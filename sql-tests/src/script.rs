@@ -134,7 +134,11 @@ mod tests {
             vec![
                 Action::Run("statement ok\nSELECT 1\n\n".to_owned()),
                 Action::KafkaTopic("t".to_owned(), 2),
-                Action::KafkaSend("t".to_owned(), 1, vec!["{\"a\":1}".to_owned(), "{\"a\":2}".to_owned()]),
+                Action::KafkaSend(
+                    "t".to_owned(),
+                    1,
+                    vec!["{\"a\":1}".to_owned(), "{\"a\":2}".to_owned()]
+                ),
                 Action::Wait(Duration::from_secs(5), "query I\nSELECT 2\n----\n2\n".to_owned()),
                 Action::ServerKill,
             ]
@@ -143,6 +147,9 @@ mod tests {
 
     #[test]
     fn unknown_directive_names_its_line() {
-        assert_eq!(parse("\nserver dance\n").unwrap_err(), "line 2: unknown directive \"server dance\"");
+        assert_eq!(
+            parse("\nserver dance\n").unwrap_err(),
+            "line 2: unknown directive \"server dance\""
+        );
     }
 }

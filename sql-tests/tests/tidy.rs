@@ -79,11 +79,17 @@ fn arrows_between_crates_point_down() {
             assert!(!dependencies.contains_key(*above), "{layer} must not depend on {above}");
         }
         if *layer != "planner" {
-            assert!(!dependencies.contains_key("datafusion"), "only planner knows DataFusion plans");
+            assert!(
+                !dependencies.contains_key("datafusion"),
+                "only planner knows DataFusion plans"
+            );
         }
         if *layer != "server" {
             for name in ["pgwire", "clap", "tokio"] {
-                assert!(!dependencies.contains_key(name), "only server may use {name}, not {layer}");
+                assert!(
+                    !dependencies.contains_key(name),
+                    "only server may use {name}, not {layer}"
+                );
             }
         }
     }
@@ -174,7 +180,8 @@ fn slt_files_are_named_after_their_claim() {
     for folder in ["sql-tests/slt", "sql-tests/plans"] {
         for path in files(&root().join(folder), "slt") {
             let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-            let is_plain = stem.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+            let is_plain =
+                stem.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
             assert!(is_plain && stem.len() > 3, "{}: name it after its claim", shown(&path));
             let starts_with_claim = read(&path).starts_with("# ");
             assert!(starts_with_claim, "{}: the first line says the claim", shown(&path));
@@ -186,7 +193,8 @@ fn slt_files_are_named_after_their_claim() {
 fn readme_links_lead_somewhere() {
     let readme = read(&root().join("README.md"));
     for part in readme.split("](").skip(1) {
-        let target = part.split(')').next().unwrap_or_default().split('#').next().unwrap_or_default();
+        let target =
+            part.split(')').next().unwrap_or_default().split('#').next().unwrap_or_default();
         let is_local = !target.is_empty() && !target.contains("://");
         assert!(!is_local || root().join(target).exists(), "README links to {target}");
     }
