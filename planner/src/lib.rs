@@ -6,6 +6,7 @@
 //! ```
 
 pub mod error;
+pub mod parse;
 pub mod plan;
 pub mod planner;
 pub mod session;
