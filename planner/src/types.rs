@@ -190,7 +190,10 @@ impl SqlType {
             SqlType::Uuid => DataType::FixedSizeBinary(16),
             SqlType::Array(element) => DataType::List(Arc::new(element.field("item", true))),
             SqlType::Struct(fields) => DataType::Struct(
-                fields.iter().map(|(name, sql_type)| sql_type.field(name, true)).collect::<Fields>(),
+                fields
+                    .iter()
+                    .map(|(name, sql_type)| sql_type.field(name, true))
+                    .collect::<Fields>(),
             ),
             SqlType::Oid => DataType::UInt32,
         }
@@ -501,9 +504,9 @@ fn of_length(length: Option<&ast::CharacterLength>) -> Result<Option<u32>> {
         Some(ast::CharacterLength::IntegerLength { length: 0, .. }) => {
             Err(Error::new("22023", "length for type varchar must be at least 1"))
         }
-        Some(ast::CharacterLength::IntegerLength { length, .. }) if *length > LENGTH_MAX => Err(
-            Error::new("22023", format!("length for type varchar cannot exceed {LENGTH_MAX}")),
-        ),
+        Some(ast::CharacterLength::IntegerLength { length, .. }) if *length > LENGTH_MAX => {
+            Err(Error::new("22023", format!("length for type varchar cannot exceed {LENGTH_MAX}")))
+        }
         Some(ast::CharacterLength::IntegerLength { length, .. }) => Ok(Some(*length as u32)),
     }
 }
