@@ -1,0 +1,133 @@
+//! JSON of 200 B from a real broker (4 topic partitions, pre-filled) into a table: filter, HOP count,
+//! TUMBLE max. Messages a CPU-second of our server; the broker's CPU is not counted. Flink and
+//! Hazelcast are not run: Flink's figures are quoted.
+
+use std::{path::PathBuf, process::Command, time::Duration};
+
+use rdkafka::{
+    ClientConfig,
+    error::RDKafkaErrorCode,
+    producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer},
+};
+use tidewater_bench::{
+    Result,
+    report::{self, Line},
+    setting,
+    tidewater::Tidewater,
+    wire::Wire,
+};
+
+/// Name, table, query, Flink's messages a CPU-second.
+const WORKS: [(&str, &str, &str, f64); 3] = [
+    ("filter", "(id BIGINT PRIMARY KEY, price BIGINT)", "SELECT id, price FROM trades WHERE price < 100", 425e3),
+    (
+        "HOP 10 s / 2 s count per key",
+        "(k BIGINT, window_end TIMESTAMP, n BIGINT, PRIMARY KEY (k, window_end))",
+        "SELECT k, window_end, count(*) AS n FROM TABLE(HOP(TABLE trades, DESCRIPTOR(ts), INTERVAL '10' SECOND, \
+         INTERVAL '2' SECOND)) GROUP BY k, window_start, window_end",
+        302e3,
+    ),
+    (
+        "TUMBLE 10 s max per key",
+        "(k BIGINT, window_end TIMESTAMP, n BIGINT, PRIMARY KEY (k, window_end))",
+        "SELECT k, window_end, max(price) AS n FROM TABLE(TUMBLE(TABLE trades, DESCRIPTOR(ts), INTERVAL '10' SECOND)) \
+         GROUP BY k, window_start, window_end",
+        378e3,
+    ),
+];
+
+/// A broker of the test recipe, stopped when dropped.
+struct Broker {
+    port: u16,
+    folder: PathBuf,
+}
+
+impl Broker {
+    fn start() -> Result<Self> {
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let broker = Self { port, folder: std::env::temp_dir().join(format!("tidewater-bench-kafka-{port}")) };
+        broker.tool(&["start"])?;
+        Ok(broker)
+    }
+
+    fn tool(&self, arguments: &[&str]) -> Result<()> {
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../sql-tests/kafka/kafka");
+        let status = Command::new(script)
+            .args(arguments)
+            .env("KAFKA_DIR", &self.folder)
+            .env("KAFKA_PORT", self.port.to_string())
+            .stdout(std::process::Stdio::null())
+            .status()?;
+        if status.success() { Ok(()) } else { Err(format!("kafka {arguments:?} failed").into()) }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // Best effort: the benchmark is over.
+        let _ = self.tool(&["stop", "--kill"]);
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn main() -> Result<()> {
+    let count = setting("EVENTS", 4_000_000);
+    let broker = Broker::start()?;
+    broker.tool(&["topic", "trades", "4"])?;
+    fill(broker.port, count)?;
+    report::head(&format!("Kafka JSON, {count} messages of 200 B, 4 topic partitions, into a table"));
+    for (name, columns, query, flink) in WORKS {
+        let ours = Tidewater::start(None, &[])?;
+        let wire = Wire::connect(ours.port)?;
+        wire.run(&format!(
+            "CREATE MAPPING trades (id BIGINT, k BIGINT, price BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '2' SECOND) \
+             TYPE Kafka OPTIONS ('bootstrap.servers' = '127.0.0.1:{}', 'valueFormat' = 'json-flat', \
+             'auto.offset.reset' = 'earliest', 'end_offset' = 'latest', 'idle_timeout' = '60 s')",
+            broker.port
+        ))?;
+        wire.run(&format!("CREATE TABLE t {columns}"))?;
+        let cpu = ours.cpu_seconds()?;
+        wire.run(&format!("CREATE JOB work AS SINK INTO t {query}"))?;
+        let done = "SELECT status = 'COMPLETED' FROM sys.jobs WHERE name = 'work'";
+        wire.until_true(done, Duration::from_secs(300))?;
+        let cpu = ours.cpu_seconds()? - cpu;
+        report::line(&Line {
+            work: name.to_owned(),
+            ours: count as f64 / cpu,
+            peer: Some((flink, "Flink, not run".to_owned())),
+            unit: "msg/cpu-s",
+            is_less_better: false,
+            cpu_seconds: cpu,
+            rss_bytes: ours.rss_bytes()?,
+        });
+        report::remark(&format!("{} rows in the table", wire.value("SELECT count(*) FROM t")?));
+    }
+    Ok(())
+}
+
+/// Sends JSON of about 200 B in order of event time, in turn to the four topic partitions.
+fn fill(port: u16, count: u64) -> Result<()> {
+    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
+        .set("bootstrap.servers", format!("127.0.0.1:{port}"))
+        .set("linger.ms", "20")
+        .set("queue.buffering.max.messages", "500000")
+        .create()?;
+    for id in 0..count {
+        let mixed = id.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let (k, price, note) = ((mixed >> 20) % 10_000, (mixed >> 40) % 10_000, mixed % 1_000_000);
+        let ts = 1_700_000_000_000 + id / 10;
+        let payload = format!(
+            "{{\"id\":{id},\"k\":{k},\"price\":{price},\"ts\":{ts},\"venue\":\"XETR\",\"note\":\"{note:0>80}\",\"flag\":true}}"
+        );
+        let partition = (id % 4) as i32;
+        let mut record = BaseRecord::<(), String>::to("trades").partition(partition).payload(&payload);
+        while let Err((error, back)) = producer.send(record) {
+            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
+                return Err(error.into());
+            }
+            record = back;
+            producer.flush(Duration::from_millis(50)).ok();
+        }
+    }
+    Ok(producer.flush(Duration::from_secs(60))?)
+}

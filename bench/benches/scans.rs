@@ -1,0 +1,85 @@
+//! Scans of 10⁷ rows in memory, over the wire to the last byte, beside DuckDB in its own process.
+//! Each query's answer is compared before its time counts.
+
+use tidewater_bench::{
+    Result,
+    duckdb::DuckDb,
+    median,
+    report::{self, Line},
+    setting,
+    tidewater::Tidewater,
+    wire::Wire,
+};
+
+/// Rounds of each query; interleaved, the first of each side does not count.
+const ROUNDS: usize = 6;
+
+/// Name and SQL; the SQL is the same on both sides.
+const QUERIES: [(&str, &str); 7] = [
+    ("count", "SELECT count(*) FROM f"),
+    ("sum and avg", "SELECT sum(price), avg(x) FROM f"),
+    ("1 % filter", "SELECT count(*), sum(price) FROM f WHERE price < 100"),
+    ("group by 10^3", "SELECT g3, count(*), sum(price) FROM f GROUP BY g3 ORDER BY g3"),
+    (
+        "group by 10^6",
+        "SELECT count(*), max(n), min(s) FROM (SELECT g6, count(*) AS n, sum(price) AS s FROM f GROUP BY g6) AS q",
+    ),
+    ("top 10", "SELECT id, price FROM f ORDER BY price DESC, id LIMIT 10"),
+    (
+        "join with 10^6",
+        "SELECT class, count(*), sum(price) FROM f JOIN d ON f.g6 = d.id GROUP BY class ORDER BY class",
+    ),
+];
+
+fn main() -> Result<()> {
+    let rows = setting("ROWS", 10_000_000);
+    let ours = Tidewater::start(None, &[])?;
+    let wire = Wire::connect(ours.port)?;
+    let mut peer = DuckDb::start(rows)?;
+    wire.run("CREATE TABLE f (id BIGINT PRIMARY KEY, g3 BIGINT, g6 BIGINT, price BIGINT, x DOUBLE PRECISION)")?;
+    wire.run("CREATE TABLE d (id BIGINT PRIMARY KEY, class BIGINT)")?;
+    wire.run(&format!(
+        "INSERT INTO f SELECT v, v % 1000, (v * 7919) % 1000000, (v * 31) % 10000, (v % 1000) / 4.0::DOUBLE PRECISION \
+         FROM generate_series(0, {}) AS g(v)",
+        rows - 1
+    ))?;
+    wire.run("INSERT INTO d SELECT v, v % 10 FROM generate_series(0, 999999) AS g(v)")?;
+    report::head(&format!("scans: {rows} rows in memory, DuckDB {}, 2 threads", peer.version));
+    for (name, sql) in QUERIES {
+        let (mut mine, mut theirs) = (Vec::new(), Vec::new());
+        let cpu = ours.cpu_seconds()?;
+        for round in 0..ROUNDS {
+            let (answer, elapsed) = wire.rows(sql)?;
+            let (peer_ms, peer_answer) = peer.query(sql)?;
+            if round == 0 {
+                compare(name, &answer, &peer_answer);
+                continue;
+            }
+            mine.push(elapsed.as_secs_f64() * 1000.0);
+            theirs.push(peer_ms);
+        }
+        report::line(&Line {
+            work: name.to_owned(),
+            ours: median(mine),
+            peer: Some((median(theirs), "DuckDB".to_owned())),
+            unit: "ms",
+            is_less_better: true,
+            cpu_seconds: (ours.cpu_seconds()? - cpu) / ROUNDS as f64,
+            rss_bytes: ours.rss_bytes()?,
+        });
+    }
+    Ok(())
+}
+
+/// Both answers as numbers, value by value; the peer prints its first 20 rows as JSON.
+fn compare(name: &str, ours: &[Vec<String>], peer: &str) {
+    let numbers = |text: &str| -> Vec<f64> {
+        let words = text.split(['[', ']', ',', '"', ' ']).filter(|word| !word.is_empty());
+        words.map(|word| word.parse().unwrap_or(f64::NAN)).collect()
+    };
+    let mine: Vec<f64> = ours.iter().take(20).flatten().flat_map(|value| numbers(value)).collect();
+    let theirs = numbers(peer);
+    let is_equal = mine.len() == theirs.len()
+        && mine.iter().zip(&theirs).all(|(a, b)| (a - b).abs() <= 1e-9 * b.abs().max(1.0));
+    assert!(is_equal, "{name}: {mine:?} is not {theirs:?}");
+}

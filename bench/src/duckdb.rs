@@ -1,0 +1,76 @@
+//! The peer for scans: DuckDB from PyPI in a Python process beside us, one query a line.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+
+use crate::Result;
+
+/// A running DuckDB with the tables of `peers/scans.py`.
+#[derive(Debug)]
+pub struct DuckDb {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    /// Its version.
+    pub version: String,
+}
+
+impl DuckDb {
+    /// Installs it once into a virtual environment of the user's cache, and builds the tables.
+    pub fn start(rows: u64) -> Result<Self> {
+        let python = environment()?.join("bin/python");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/scans.py");
+        let mut child = Command::new(python)
+            .arg(script)
+            .arg(rows.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let input = child.stdin.take().ok_or("no stdin")?;
+        let mut output = BufReader::new(child.stdout.take().ok_or("no stdout")?);
+        let mut version = String::new();
+        output.read_line(&mut version)?;
+        Ok(Self { child, input, output, version: version.trim().to_owned() })
+    }
+
+    /// Milliseconds to the last row, and the answer as the script prints it.
+    pub fn query(&mut self, sql: &str) -> Result<(f64, String)> {
+        writeln!(self.input, "{}", sql.replace('\n', " "))?;
+        self.input.flush()?;
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        let body = line.trim().strip_prefix('[').ok_or("DuckDB failed; see above")?;
+        let (elapsed, rows) = body.split_once(", ").ok_or("not an answer")?;
+        Ok((elapsed.parse()?, rows.strip_suffix(']').unwrap_or(rows).to_owned()))
+    }
+}
+
+impl Drop for DuckDb {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The virtual environment, made on first use.
+fn environment() -> Result<PathBuf> {
+    let cache = std::env::var("XDG_CACHE_HOME").map(PathBuf::from).or_else(|_| {
+        std::env::var("HOME").map(|home| PathBuf::from(home).join(".cache"))
+    })?;
+    let folder = cache.join("tidewater-bench");
+    let complete = folder.join(".complete");
+    if !complete.exists() {
+        let made = Command::new("python3").args(["-m", "venv"]).arg(&folder).status()?;
+        let pip = folder.join("bin/pip");
+        let installed = Command::new(pip).args(["-q", "install", "duckdb>=1"]).status()?;
+        if !made.success() || !installed.success() {
+            return Err("DuckDB could not be installed from PyPI".into());
+        }
+        std::fs::write(complete, "")?;
+    }
+    Ok(folder)
+}
