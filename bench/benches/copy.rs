@@ -36,7 +36,9 @@ fn main() -> Result<()> {
     }
     let check = "SELECT count(*), sum(k), sum(a), min(v), max(v) FROM t";
     assert_eq!(wire.rows(check)?.0, peer_wire.rows(check)?.0, "{check}");
-    report::head(&format!("COPY FROM STDIN: {rows} rows of 96 B, key BIGINT, PostgreSQL 15 UNLOGGED"));
+    report::head(&format!(
+        "COPY FROM STDIN: {rows} rows of 96 B, key BIGINT, PostgreSQL 15 UNLOGGED"
+    ));
     report::line(&Line {
         work: "COPY FROM STDIN, text".to_owned(),
         ours: median(mine),

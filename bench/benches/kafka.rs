@@ -19,7 +19,12 @@ use tidewater_bench::{
 
 /// Name, table, query, Flink's messages a CPU-second.
 const WORKS: [(&str, &str, &str, f64); 3] = [
-    ("filter", "(id BIGINT PRIMARY KEY, price BIGINT)", "SELECT id, price FROM trades WHERE price < 100", 425e3),
+    (
+        "filter",
+        "(id BIGINT PRIMARY KEY, price BIGINT)",
+        "SELECT id, price FROM trades WHERE price < 100",
+        425e3,
+    ),
     (
         "HOP 10 s / 2 s count per key",
         "(k BIGINT, window_end TIMESTAMP, n BIGINT, PRIMARY KEY (k, window_end))",
@@ -45,7 +50,10 @@ struct Broker {
 impl Broker {
     fn start() -> Result<Self> {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let broker = Self { port, folder: std::env::temp_dir().join(format!("tidewater-bench-kafka-{port}")) };
+        let broker = Self {
+            port,
+            folder: std::env::temp_dir().join(format!("tidewater-bench-kafka-{port}")),
+        };
         broker.tool(&["start"])?;
         Ok(broker)
     }
@@ -75,7 +83,9 @@ fn main() -> Result<()> {
     let broker = Broker::start()?;
     broker.tool(&["topic", "trades", "4"])?;
     fill(broker.port, count)?;
-    report::head(&format!("Kafka JSON, {count} messages of 200 B, 4 topic partitions, into a table"));
+    report::head(&format!(
+        "Kafka JSON, {count} messages of 200 B, 4 topic partitions, into a table"
+    ));
     for (name, columns, query, flink) in WORKS {
         let ours = Tidewater::start(None, &[])?;
         let wire = Wire::connect(ours.port)?;
@@ -120,7 +130,8 @@ fn fill(port: u16, count: u64) -> Result<()> {
             "{{\"id\":{id},\"k\":{k},\"price\":{price},\"ts\":{ts},\"venue\":\"XETR\",\"note\":\"{note:0>80}\",\"flag\":true}}"
         );
         let partition = (id % 4) as i32;
-        let mut record = BaseRecord::<(), String>::to("trades").partition(partition).payload(&payload);
+        let mut record =
+            BaseRecord::<(), String>::to("trades").partition(partition).payload(&payload);
         while let Err((error, back)) = producer.send(record) {
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
                 return Err(error.into());

@@ -38,12 +38,21 @@ fn main() -> Result<()> {
     let put = format!(
         "{pick}INSERT INTO t (k, v) VALUES (:k, '{value}') ON CONFLICT (k) DO UPDATE SET v = EXCLUDED.v;\n"
     );
-    report::head(&format!("point rows: {rows} rows of 100 B, {ROUNDS} rounds of {seconds} s, PostgreSQL 15"));
+    report::head(&format!(
+        "point rows: {rows} rows of 100 B, {ROUNDS} rounds of {seconds} s, PostgreSQL 15"
+    ));
     for (work, script) in [("get", &get), ("upsert", &put)] {
         for mode in ["prepared", "simple"] {
             for clients in [8, 64] {
                 let run = |port| {
-                    pgbench::tps(&pgbench::Run { port, script, mode, clients, seconds, core: Some(1) })
+                    pgbench::tps(&pgbench::Run {
+                        port,
+                        script,
+                        mode,
+                        clients,
+                        seconds,
+                        core: Some(1),
+                    })
                 };
                 let (mut mine, mut theirs) = (Vec::new(), Vec::new());
                 let cpu = ours.cpu_seconds()?;

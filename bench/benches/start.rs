@@ -14,7 +14,8 @@ const ROUNDS: usize = 5;
 
 fn main() -> Result<()> {
     report::head("start: milliseconds, median of 5");
-    let (mut first_answer, mut first_row, mut first_table_row) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut first_answer, mut first_row, mut first_table_row) =
+        (Vec::new(), Vec::new(), Vec::new());
     let (mut cpu, mut rss) = (0.0, 0);
     for _ in 0..ROUNDS {
         let begin = now();
@@ -22,7 +23,9 @@ fn main() -> Result<()> {
         let wire = Wire::connect(ours.port)?;
         wire.value("SELECT 1")?;
         first_answer.push(begin.elapsed().as_secs_f64() * 1000.0);
-        wire.run("CREATE MAPPING ticks TYPE Generator OPTIONS ('kind' = 'sequence', 'rate' = '10000')")?;
+        wire.run(
+            "CREATE MAPPING ticks TYPE Generator OPTIONS ('kind' = 'sequence', 'rate' = '10000')",
+        )?;
         wire.run("CREATE TABLE t (id BIGINT PRIMARY KEY, v BIGINT)")?;
         let (_, elapsed) = wire.rows("SELECT id FROM ticks LIMIT 1")?;
         first_row.push(elapsed.as_secs_f64() * 1000.0);

@@ -32,14 +32,46 @@ const JET: &str = "Jet, not run";
 const WORKS: [Work; 10] = [
     window("HOP 10 s / 500 ms count, 10^4 keys", 10_000, (5.8e6, JET)),
     window("HOP 10 s / 500 ms count, 10^6 keys", 1_000_000, (0.39e6, JET)),
-    bids("q0", "SELECT (bid).auction, (bid).bidder, (bid).price, date_time FROM nexmark WHERE event_type = 2", 1.15e6),
-    bids("q1", "SELECT (bid).auction, (bid).bidder, 0.908 * (bid).price AS price, date_time FROM nexmark WHERE event_type = 2", 1.11e6),
-    bids("q2", "SELECT (bid).auction, (bid).price FROM nexmark WHERE event_type = 2 AND (bid).auction % 123 = 0", 1.20e6),
-    bids("q14", "SELECT (bid).auction, (bid).bidder, 0.908 * (bid).price AS price, CASE WHEN extract(hour FROM date_time) BETWEEN 8 AND 18 THEN 'dayTime' WHEN extract(hour FROM date_time) <= 6 OR extract(hour FROM date_time) >= 20 THEN 'nightTime' ELSE 'otherTime' END AS bid_time_type, date_time, length((bid).extra) - length(replace((bid).extra, 'c', '')) AS c_counts FROM nexmark WHERE event_type = 2 AND 0.908 * (bid).price > 1000000 AND 0.908 * (bid).price < 50000000", 1.06e6),
-    bids("q21", "SELECT (bid).auction, (bid).bidder, (bid).price, (bid).channel, CASE WHEN lower((bid).channel) = 'apple' THEN '0' WHEN lower((bid).channel) = 'google' THEN '1' WHEN lower((bid).channel) = 'facebook' THEN '2' WHEN lower((bid).channel) = 'baidu' THEN '3' ELSE (regexp_match((bid).url, '(&|^)channel_id=([^&]*)'))[2] END AS channel_id FROM nexmark WHERE event_type = 2", 0.42e6),
-    bids("q22", "SELECT (bid).auction, (bid).bidder, (bid).price, (bid).channel, split_part((bid).url, '/', 4) AS dir1, split_part((bid).url, '/', 5) AS dir2, split_part((bid).url, '/', 6) AS dir3 FROM nexmark WHERE event_type = 2", 0.78e6),
-    windowed_bids("bids: HOP 10 s / 2 s count per auction", "SELECT auction, window_end, count(*) AS n FROM TABLE(HOP((SELECT (bid).auction AS auction, date_time FROM nexmark WHERE event_type = 2), DESCRIPTOR(date_time), INTERVAL '10' SECOND, INTERVAL '2' SECOND)) GROUP BY auction, window_start, window_end", 0.46e6),
-    windowed_bids("bids: TUMBLE 10 s count per bidder", "SELECT bidder, window_end, count(*) AS n FROM TABLE(TUMBLE((SELECT (bid).bidder AS bidder, date_time FROM nexmark WHERE event_type = 2), DESCRIPTOR(date_time), INTERVAL '10' SECOND)) GROUP BY bidder, window_start, window_end", 0.64e6),
+    bids(
+        "q0",
+        "SELECT (bid).auction, (bid).bidder, (bid).price, date_time FROM nexmark WHERE event_type = 2",
+        1.15e6,
+    ),
+    bids(
+        "q1",
+        "SELECT (bid).auction, (bid).bidder, 0.908 * (bid).price AS price, date_time FROM nexmark WHERE event_type = 2",
+        1.11e6,
+    ),
+    bids(
+        "q2",
+        "SELECT (bid).auction, (bid).price FROM nexmark WHERE event_type = 2 AND (bid).auction % 123 = 0",
+        1.20e6,
+    ),
+    bids(
+        "q14",
+        "SELECT (bid).auction, (bid).bidder, 0.908 * (bid).price AS price, CASE WHEN extract(hour FROM date_time) BETWEEN 8 AND 18 THEN 'dayTime' WHEN extract(hour FROM date_time) <= 6 OR extract(hour FROM date_time) >= 20 THEN 'nightTime' ELSE 'otherTime' END AS bid_time_type, date_time, length((bid).extra) - length(replace((bid).extra, 'c', '')) AS c_counts FROM nexmark WHERE event_type = 2 AND 0.908 * (bid).price > 1000000 AND 0.908 * (bid).price < 50000000",
+        1.06e6,
+    ),
+    bids(
+        "q21",
+        "SELECT (bid).auction, (bid).bidder, (bid).price, (bid).channel, CASE WHEN lower((bid).channel) = 'apple' THEN '0' WHEN lower((bid).channel) = 'google' THEN '1' WHEN lower((bid).channel) = 'facebook' THEN '2' WHEN lower((bid).channel) = 'baidu' THEN '3' ELSE (regexp_match((bid).url, '(&|^)channel_id=([^&]*)'))[2] END AS channel_id FROM nexmark WHERE event_type = 2",
+        0.42e6,
+    ),
+    bids(
+        "q22",
+        "SELECT (bid).auction, (bid).bidder, (bid).price, (bid).channel, split_part((bid).url, '/', 4) AS dir1, split_part((bid).url, '/', 5) AS dir2, split_part((bid).url, '/', 6) AS dir3 FROM nexmark WHERE event_type = 2",
+        0.78e6,
+    ),
+    windowed_bids(
+        "bids: HOP 10 s / 2 s count per auction",
+        "SELECT auction, window_end, count(*) AS n FROM TABLE(HOP((SELECT (bid).auction AS auction, date_time FROM nexmark WHERE event_type = 2), DESCRIPTOR(date_time), INTERVAL '10' SECOND, INTERVAL '2' SECOND)) GROUP BY auction, window_start, window_end",
+        0.46e6,
+    ),
+    windowed_bids(
+        "bids: TUMBLE 10 s count per bidder",
+        "SELECT bidder, window_end, count(*) AS n FROM TABLE(TUMBLE((SELECT (bid).bidder AS bidder, date_time FROM nexmark WHERE event_type = 2), DESCRIPTOR(date_time), INTERVAL '10' SECOND)) GROUP BY bidder, window_start, window_end",
+        0.64e6,
+    ),
 ];
 
 const fn window(name: &'static str, keys: u64, peer: (f64, &'static str)) -> Work {
@@ -81,7 +113,8 @@ fn run(work: &Work, count: u64) -> Result<()> {
     let done = "SELECT status = 'COMPLETED' FROM sys.jobs WHERE name = 'work'";
     wire.until_true(done, Duration::from_secs(300))?;
     let cpu = ours.cpu_seconds()? - cpu;
-    let rows = wire.value("SELECT sum(value) FROM sys.metrics WHERE name = 'tidewater_discard_rows_total'")?;
+    let rows = wire
+        .value("SELECT sum(value) FROM sys.metrics WHERE name = 'tidewater_discard_rows_total'")?;
     report::line(&Line {
         work: work.name.to_owned(),
         ours: count as f64 / cpu,

@@ -47,7 +47,9 @@ fn main() -> Result<()> {
     // The first seconds hold windows that ended before the query began.
     delays.sort_by(f64::total_cmp);
     let at = |share: f64| delays[((delays.len() - 1) as f64 * share) as usize];
-    report::head(&format!("window latency: 200 k events/s, 10^4 keys, HOP 10 s / 20 ms, {seconds} s"));
+    report::head(&format!(
+        "window latency: 200 k events/s, 10^4 keys, HOP 10 s / 20 ms, {seconds} s"
+    ));
     for (name, share, jet) in [("p50", 0.5, 2.0), ("p99", 0.99, 50.0), ("p99.9", 0.999, 127.0)] {
         report::line(&Line {
             work: format!("window end to last row, {name}"),
@@ -59,7 +61,10 @@ fn main() -> Result<()> {
             rss_bytes: ours.rss_bytes()?,
         });
     }
-    report::remark(&format!("{} windows; the machine's own five longest gaps, ms: {gaps:.1?}", delays.len()));
+    report::remark(&format!(
+        "{} windows; the machine's own five longest gaps, ms: {gaps:.1?}",
+        delays.len()
+    ));
     Ok(())
 }
 

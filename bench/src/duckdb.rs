@@ -58,9 +58,9 @@ impl Drop for DuckDb {
 
 /// The virtual environment, made on first use.
 fn environment() -> Result<PathBuf> {
-    let cache = std::env::var("XDG_CACHE_HOME").map(PathBuf::from).or_else(|_| {
-        std::env::var("HOME").map(|home| PathBuf::from(home).join(".cache"))
-    })?;
+    let cache = std::env::var("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|_| std::env::var("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
     let folder = cache.join("tidewater-bench");
     let complete = folder.join(".complete");
     if !complete.exists() {

@@ -39,11 +39,24 @@ impl Postgres {
         let file = data.join("postgresql.auto.conf");
         std::fs::write(&file, config)?;
         let log = postgres.folder.join("log");
-        run(postgres.tool("pg_ctl", core)?.args(["-w", "-l"]).arg(log).arg("-D").arg(&data).arg("start"))?;
+        run(postgres
+            .tool("pg_ctl", core)?
+            .args(["-w", "-l"])
+            .arg(log)
+            .arg("-D")
+            .arg(&data)
+            .arg("start"))?;
         let pid = std::fs::read_to_string(data.join("postmaster.pid"))?;
         postgres.pid = pid.lines().next().unwrap_or_default().parse()?;
-        run(Command::new(postgres.bin.join("createdb"))
-            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-U", "bench", "bench"]))?;
+        run(Command::new(postgres.bin.join("createdb")).args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port.to_string(),
+            "-U",
+            "bench",
+            "bench",
+        ]))?;
         Ok(postgres)
     }
 
@@ -72,7 +85,11 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         if let Ok(mut command) = self.tool("pg_ctl", None) {
             // Best effort: the benchmark is over.
-            let _ = command.args(["-m", "immediate", "-D"]).arg(self.folder.join("data")).arg("stop").output();
+            let _ = command
+                .args(["-m", "immediate", "-D"])
+                .arg(self.folder.join("data"))
+                .arg("stop")
+                .output();
         }
         let _ = std::fs::remove_dir_all(&self.folder);
     }

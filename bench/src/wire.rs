@@ -16,7 +16,8 @@ pub struct Wire {
 impl Wire {
     /// Connects to a server on loopback.
     pub fn connect(port: u16) -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let target = format!("host=127.0.0.1 port={port} user=bench dbname=bench");
         let client = runtime.block_on(async {
             let (client, connection) = tokio_postgres::connect(&target, NoTls).await?;
@@ -28,7 +29,10 @@ impl Wire {
 
     /// Runs statements without looking at rows.
     pub fn run(&self, sql: &str) -> Result<()> {
-        Ok(self.runtime.block_on(self.client.batch_execute(sql)).map_err(|error| shown(&error, sql))?)
+        Ok(self
+            .runtime
+            .block_on(self.client.batch_execute(sql))
+            .map_err(|error| shown(&error, sql))?)
     }
 
     /// All rows as text, and the time to the last byte.
@@ -39,7 +43,9 @@ impl Wire {
         let elapsed = begin.elapsed();
         let text = |value: Option<&str>| value.unwrap_or("NULL").to_owned();
         let rows = messages.iter().filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|i| text(row.get(i))).collect()),
+            SimpleQueryMessage::Row(row) => {
+                Some((0..row.len()).map(|i| text(row.get(i))).collect())
+            }
             _ => None,
         });
         Ok((rows.collect(), elapsed))
