@@ -5,10 +5,12 @@
 //! text ─ parse ─→ Statement ─ prepare ─→ Prepared ─ bind(values) ─→ Plan ─→ the server runs it
 //! ```
 
+pub mod catalog;
 pub mod error;
 pub mod parse;
 pub mod plan;
 pub mod planner;
+pub mod rules;
 pub mod session;
 pub mod types;
 

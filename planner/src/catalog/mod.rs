@@ -1,0 +1,4 @@
+//! The names a query may use: tables, mappings and views of the control state, and the system's
+//! own schemas beside them.
+
+pub mod pg;

@@ -1,0 +1,261 @@
+//! PostgreSQL's spellings that DataFusion's planner does not know, written the way it does:
+//! `pg_catalog.f(x)`, `OPERATOR(pg_catalog.~)`, `COLLATE`, `::regclass`, `ARRAY(SELECT …)`,
+//! `LIKE … ESCAPE`, names of catalog tables without their schema.
+
+use datafusion::sql::sqlparser::ast::{
+    self, BinaryOperator, CastKind, DataType, Expr, Ident, ObjectName, ObjectNamePart, Query,
+    SelectItem, SetExpr, TableFactor, Value,
+};
+
+use super::rewrite_ast::{call, take};
+use crate::catalog::pg;
+
+/// The schemas whose functions are found without them.
+const FUNCTION_SCHEMAS: [&str; 2] = ["pg_catalog", "information_schema"];
+
+/// Writes an unqualified catalog table (`pg_class`) with its schema, unless a common table
+/// expression has taken the name.
+pub fn qualify_catalog_table(name: &mut ObjectName, with_names: &[String]) {
+    let [ObjectNamePart::Identifier(ident)] = name.0.as_slice() else { return };
+    let table = ident.value.to_lowercase();
+    if pg::has_table(&table) && !with_names.contains(&table) {
+        name.0.insert(0, ObjectNamePart::Identifier(Ident::new("pg_catalog")));
+    }
+}
+
+/// `FROM pg_catalog.generate_series(…)` without its schema.
+pub fn strip_table_function_schema(factor: &mut TableFactor) {
+    match factor {
+        TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => {
+            strip_schema(name);
+        }
+        _ => {}
+    }
+}
+
+/// A select item `'t'::regclass` prints a name. Called after the items have their aliases.
+pub fn name_reg_items(query: &mut Query) {
+    let SetExpr::Select(select) = query.body.as_mut() else { return };
+    for item in &mut select.projection {
+        if let SelectItem::ExprWithAlias { expr, .. } = item
+            && let Expr::Cast { data_type, .. } = expr
+            && reg_kind(data_type).is_some()
+        {
+            let inner = take(expr);
+            *expr = cast(inner, DataType::Text);
+        }
+    }
+}
+
+/// What must be rewritten while the node's children still look as they were written.
+pub fn rewrite_before_children(expr: &mut Expr) {
+    match expr {
+        Expr::Collate { expr: inner, .. } => {
+            *expr = take(inner);
+            rewrite_before_children(expr);
+        }
+        Expr::BinaryOp { left, op, right } => {
+            plain_operator(op);
+            if is_comparison(op) {
+                compare_by_oid(left);
+                compare_by_oid(right);
+            }
+        }
+        Expr::InList { expr: operand, list, .. } => {
+            std::iter::once(operand.as_mut()).chain(list).for_each(compare_by_oid);
+        }
+        Expr::AnyOp { left, compare_op, right, .. } | Expr::AllOp { left, compare_op, right } => {
+            plain_operator(compare_op);
+            compare_by_oid(left);
+            compare_by_oid(right);
+        }
+        Expr::Function(_) => rewrite_function(expr),
+        Expr::Cast { .. } => rewrite_reg_cast(expr),
+        Expr::Identifier(ident) if ident.quote_style.is_none() => {
+            let name = ident.value.to_lowercase();
+            let names = ["current_catalog", "current_role", "current_schema", "session_user"];
+            if names.contains(&name.as_str()) {
+                *expr = call(&name, Vec::new());
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What can be rewritten once the children are done.
+pub fn rewrite_after_children(expr: &mut Expr) {
+    match expr {
+        Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => {
+            if let Some(escape) = escape_char.take() {
+                let pattern_without = call("like_escape", vec![take(pattern), Expr::Value(escape)]);
+                **pattern = pattern_without;
+            }
+        }
+        Expr::AtTimeZone { timestamp, time_zone } => {
+            *expr = call("timezone", vec![take(time_zone), take(timestamp)]);
+        }
+        Expr::Extract { field, expr: source, .. } => {
+            let field = Value::SingleQuotedString(field.to_string().to_lowercase());
+            *expr = call("extract", vec![Expr::value(field), take(source)]);
+        }
+        _ => {}
+    }
+}
+
+/// `OPERATOR(pg_catalog.~)` is `~`.
+fn plain_operator(op: &mut BinaryOperator) {
+    let BinaryOperator::PGCustomBinaryOperator(parts) = op else { return };
+    let plain = match parts.last().map(String::as_str) {
+        Some("~") => BinaryOperator::PGRegexMatch,
+        Some("~*") => BinaryOperator::PGRegexIMatch,
+        Some("!~") => BinaryOperator::PGRegexNotMatch,
+        Some("!~*") => BinaryOperator::PGRegexNotIMatch,
+        Some("~~") => BinaryOperator::PGLikeMatch,
+        Some("~~*") => BinaryOperator::PGILikeMatch,
+        Some("!~~") => BinaryOperator::PGNotLikeMatch,
+        Some("!~~*") => BinaryOperator::PGNotILikeMatch,
+        Some("=") => BinaryOperator::Eq,
+        Some("<>") => BinaryOperator::NotEq,
+        Some("<") => BinaryOperator::Lt,
+        Some("<=") => BinaryOperator::LtEq,
+        Some(">") => BinaryOperator::Gt,
+        Some(">=") => BinaryOperator::GtEq,
+        Some("+") => BinaryOperator::Plus,
+        Some("-") => BinaryOperator::Minus,
+        Some("*") => BinaryOperator::Multiply,
+        Some("/") => BinaryOperator::Divide,
+        Some("%") => BinaryOperator::Modulo,
+        Some("||") => BinaryOperator::StringConcat,
+        _ => return,
+    };
+    *op = plain;
+}
+
+fn is_comparison(op: &BinaryOperator) -> bool {
+    use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq)
+}
+
+/// In a comparison `x::regclass` stands for the object's number.
+fn compare_by_oid(operand: &mut Expr) {
+    match operand {
+        Expr::Nested(inner) => compare_by_oid(inner),
+        Expr::Cast { expr, data_type, .. } => {
+            if let Some(kind) = reg_kind(data_type) {
+                *operand = reg_oid(kind, take(expr));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn rewrite_function(expr: &mut Expr) {
+    let Expr::Function(function) = expr else { return };
+    strip_schema(&mut function.name);
+    let is_array = function.name.0.len() == 1
+        && function.name.to_string().eq_ignore_ascii_case("array");
+    if is_array && matches!(function.args, ast::FunctionArguments::Subquery(_)) {
+        let args = std::mem::replace(&mut function.args, ast::FunctionArguments::None);
+        if let ast::FunctionArguments::Subquery(query) = args {
+            *expr = array_of_query(query);
+        }
+    }
+}
+
+/// `ARRAY(SELECT x … ORDER BY y)` is `(SELECT array_agg(x ORDER BY y) …)`: the only item of the
+/// query goes into the aggregate, so that a correlated query keeps its shape.
+fn array_of_query(mut query: Box<Query>) -> Expr {
+    let order_by = match query.order_by.take().map(|order_by| order_by.kind) {
+        Some(ast::OrderByKind::Expressions(exprs)) => exprs,
+        _ => Vec::new(),
+    };
+    if let SetExpr::Select(select) = query.body.as_mut()
+        && let [SelectItem::UnnamedExpr(item) | SelectItem::ExprWithAlias { expr: item, .. }] =
+            select.projection.as_mut_slice()
+    {
+        let by_ordinal = Expr::value(Value::Number("1".to_owned(), false));
+        let order_by = order_by
+            .into_iter()
+            .map(|order| match order.expr == by_ordinal {
+                true => ast::OrderByExpr { expr: item.clone(), ..order },
+                false => order,
+            })
+            .collect::<Vec<_>>();
+        let mut aggregate = call("array_agg", vec![take(item)]);
+        if let Expr::Function(function) = &mut aggregate
+            && let ast::FunctionArguments::List(list) = &mut function.args
+            && !order_by.is_empty()
+        {
+            list.clauses.push(ast::FunctionArgumentClause::OrderBy(order_by));
+        }
+        select.projection = vec![SelectItem::UnnamedExpr(aggregate)];
+    }
+    Expr::Subquery(query)
+}
+
+/// `'t'::regclass` is the number of `t`; `oid::regclass` is a name; `::regclass::text` is a name
+/// and `::regclass::oid` a number, whatever stands before.
+fn rewrite_reg_cast(expr: &mut Expr) {
+    let Expr::Cast { expr: inner, data_type, .. } = expr else { return };
+    if let Expr::Cast { expr: source, data_type: inner_type, .. } = inner.as_mut()
+        && let Some(kind) = reg_kind(inner_type)
+    {
+        let oid = reg_oid(kind, take(source));
+        let is_number = custom_name(data_type).is_some_and(|name| name == "oid");
+        *expr = match is_number {
+            true => oid,
+            false => cast(call("reg_name", vec![text(kind), oid]), data_type.clone()),
+        };
+        return;
+    }
+    let Some(kind) = reg_kind(data_type) else { return };
+    let is_name = matches!(
+        inner.as_ref(),
+        Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_) | Value::Placeholder(_))
+    );
+    let source = take(inner);
+    *expr = match is_name {
+        true => reg_oid(kind, source),
+        false => call("reg_name", vec![text(kind), source]),
+    };
+}
+
+fn reg_oid(kind: &str, source: Expr) -> Expr {
+    call("reg_oid", vec![text(kind), source])
+}
+
+fn text(value: &str) -> Expr {
+    Expr::value(Value::SingleQuotedString(value.to_owned()))
+}
+
+fn cast(expr: Expr, data_type: DataType) -> Expr {
+    Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None }
+}
+
+/// The kind of object a `reg…` type names.
+fn reg_kind(data_type: &DataType) -> Option<&'static str> {
+    if matches!(data_type, DataType::Regclass) {
+        return Some("regclass");
+    }
+    let name = custom_name(data_type)?;
+    let kinds = ["regclass", "regtype", "regproc", "regprocedure", "regnamespace", "regrole"];
+    kinds.into_iter().find(|kind| *kind == name)
+}
+
+fn custom_name(data_type: &DataType) -> Option<String> {
+    match data_type {
+        DataType::Custom(name, _) => match name.0.last()? {
+            ObjectNamePart::Identifier(ident) => Some(ident.value.to_lowercase()),
+            ObjectNamePart::Function(_) => None,
+        },
+        _ => None,
+    }
+}
+
+fn strip_schema(name: &mut ObjectName) {
+    if let [ObjectNamePart::Identifier(schema), _] = name.0.as_slice()
+        && FUNCTION_SCHEMAS.iter().any(|known| schema.value.eq_ignore_ascii_case(known))
+    {
+        name.0.remove(0);
+    }
+}
