@@ -42,8 +42,7 @@ fn negated(inner: &Expr) -> Option<Expr> {
     let data_type = integer_type(&text)?;
     let span = value.span;
     let number = ast::ValueWithSpan { value: Value::Number(digits.to_owned(), false), span };
-    let minus =
-        Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(Expr::Value(number)) };
+    let minus = Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(Expr::Value(number)) };
     Some(cast(minus, data_type))
 }
 

@@ -50,9 +50,9 @@ fn alias_body(body: &mut SetExpr, is_top_level: bool) {
 }
 
 fn alias_items(items: &mut [SelectItem], is_top_level: bool) {
-    let has_wildcard = items.iter().any(|item| {
-        matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
-    });
+    let has_wildcard = items
+        .iter()
+        .any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
     let mut taken = HashSet::new();
     for (position, item) in items.iter_mut().enumerate() {
         let is_plain_column = matches!(

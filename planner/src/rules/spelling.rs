@@ -152,8 +152,8 @@ fn compare_by_oid(operand: &mut Expr) {
 fn rewrite_function(expr: &mut Expr) {
     let Expr::Function(function) = expr else { return };
     strip_schema(&mut function.name);
-    let is_array = function.name.0.len() == 1
-        && function.name.to_string().eq_ignore_ascii_case("array");
+    let is_array =
+        function.name.0.len() == 1 && function.name.to_string().eq_ignore_ascii_case("array");
     if is_array && matches!(function.args, ast::FunctionArguments::Subquery(_)) {
         let args = std::mem::replace(&mut function.args, ast::FunctionArguments::None);
         if let ast::FunctionArguments::Subquery(query) = args {

@@ -88,8 +88,11 @@ fn custom(name: &ast::ObjectName) -> Result<Option<FieldRef>> {
     let data_type = match (ident.value.to_lowercase().as_str(), ident.quote_style) {
         ("char", Some(_)) => return Ok(Some(marked(DataType::Utf8, "char"))),
         ("name", _) => return Ok(Some(marked(DataType::Utf8, "name"))),
-        ("oid" | "regclass" | "regtype" | "regproc" | "regprocedure" | "regnamespace"
-        | "regrole" | "xid", _) => DataType::UInt32,
+        (
+            "oid" | "regclass" | "regtype" | "regproc" | "regprocedure" | "regnamespace"
+            | "regrole" | "xid",
+            _,
+        ) => DataType::UInt32,
         ("bool", _) => DataType::Boolean,
         ("int2", _) => DataType::Int16,
         ("int4" | "serial", _) => DataType::Int32,
