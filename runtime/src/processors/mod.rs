@@ -6,16 +6,26 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_physical_expr_common::physical_expr::PhysicalExpr;
 
-use crate::time::EventTime;
+mod expression;
+mod filter;
+mod limit;
+mod operator;
+mod project;
+mod table_scan;
+mod union;
+mod values;
+#[cfg(test)]
+mod testkit;
 
-/// An expression over the rows of the input, and the name of the column it becomes.
-#[derive(Debug, Clone)]
-pub struct NamedExpr {
-    /// The expression; its column indices are positions in the input's schema.
-    pub expr: Arc<dyn PhysicalExpr>,
-    /// Output column name.
-    pub name: String,
-}
+pub use expression::NamedExpr;
+pub use filter::filter;
+pub use limit::limit;
+pub use project::project;
+pub use table_scan::table_scan;
+pub use union::union;
+pub use values::values;
+
+use crate::time::EventTime;
 
 /// The aggregates whose accumulators are our own columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +90,9 @@ pub struct SlidingWindowSpec {
     pub key_names: Vec<String>,
     /// Aggregates; may be empty (DISTINCT keys).
     pub aggregates: Vec<AggregateSpec>,
+    /// Whether the input never retracts a row. Then min and max keep one value for a key and pane
+    /// and refuse a weight below zero; else they keep a multiset.
+    pub is_append_only: bool,
 }
 
 /// INNER or LEFT stream–table join by the table's full key, as of now.
@@ -114,30 +127,6 @@ pub struct TableSinkSpec {
 
 use crate::{processor::ProcessorSupplier, time::EventTimePolicy};
 
-/// Rows for which `predicate` is true.
-pub fn filter(predicate: Arc<dyn PhysicalExpr>, input: SchemaRef) -> Arc<dyn ProcessorSupplier> {
-    let _ = (predicate, input);
-    unimplemented!("owner: processors helper")
-}
-
-/// One column for each expression.
-pub fn project(exprs: Vec<NamedExpr>, input: SchemaRef) -> Arc<dyn ProcessorSupplier> {
-    let _ = (exprs, input);
-    unimplemented!("owner: processors helper")
-}
-
-/// Skips `offset` rows, passes `fetch` and completes (the dag ends early). One instance.
-pub fn limit(offset: u64, fetch: Option<u64>, input: SchemaRef) -> Arc<dyn ProcessorSupplier> {
-    let _ = (offset, fetch, input);
-    unimplemented!("owner: processors helper")
-}
-
-/// All inputs' rows, as they come; inputs have equal types, the output has `output`'s names.
-pub fn union(output: SchemaRef) -> Arc<dyn ProcessorSupplier> {
-    let _ = output;
-    unimplemented!("owner: processors helper")
-}
-
 /// `IMPOSE_ORDER`: inserts watermarks by `policy` and drops rows behind them, counted as late.
 pub fn impose_order(policy: EventTimePolicy, input: SchemaRef) -> Arc<dyn ProcessorSupplier> {
     let _ = (policy, input);
@@ -153,24 +142,6 @@ pub fn sliding_window(spec: SlidingWindowSpec) -> Arc<dyn ProcessorSupplier> {
 /// Stream–table join; see [`LookupJoinSpec`].
 pub fn lookup_join(spec: LookupJoinSpec) -> Arc<dyn ProcessorSupplier> {
     let _ = spec;
-    unimplemented!("owner: processors helper")
-}
-
-/// A bounded source of given rows (VALUES).
-pub fn values(
-    rows: Vec<arrow::array::RecordBatch>,
-    schema: SchemaRef,
-) -> Arc<dyn ProcessorSupplier> {
-    let _ = (rows, schema);
-    unimplemented!("owner: processors helper")
-}
-
-/// A bounded source: the table's committed rows when the execution starts. One instance.
-pub fn table_scan(
-    table: Arc<storage::Table>,
-    projection: Vec<usize>,
-) -> Arc<dyn ProcessorSupplier> {
-    let _ = (table, projection);
     unimplemented!("owner: processors helper")
 }
 

@@ -1,0 +1,61 @@
+//! What the operators share: `OperatorSupplier`, one closure that makes processors, and
+//! [`map_batches`], the loop of every operator that turns one batch into at most one.
+
+use arrow::datatypes::SchemaRef;
+
+use crate::{
+    Result,
+    delta::DeltaBatch,
+    item::Item,
+    processor::{Inbox, Outbox, Processor, ProcessorSupplier},
+};
+
+/// A supplier whose processors are all made alike; what tells them apart comes with `init`.
+pub(crate) struct OperatorSupplier<F> {
+    pub(crate) description: String,
+    pub(crate) schema: SchemaRef,
+    pub(crate) make: F,
+}
+
+impl<F> ProcessorSupplier for OperatorSupplier<F>
+where
+    F: Fn() -> Result<Box<dyn Processor>> + Send + Sync,
+{
+    fn create(&self, count: usize) -> Result<Vec<Box<dyn Processor>>> {
+        (0..count).map(|_| (self.make)()).collect()
+    }
+
+    fn describe(&self) -> String {
+        self.description.clone()
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+}
+
+/// Feeds each waiting batch to `operator` and emits what it answers. A batch leaves the inbox only
+/// when its result has left too: a refused result waits in `refused` and is not state, because a
+/// processor restored meanwhile gets the batch again.
+pub(crate) fn map_batches(
+    refused: &mut Option<Item>,
+    inbox: &mut Inbox,
+    outbox: &mut Outbox,
+    mut operator: impl FnMut(&DeltaBatch) -> Result<Option<DeltaBatch>>,
+) -> Result<()> {
+    while let Some(batch) = inbox.peek() {
+        let result = match refused.take() {
+            Some(item) => Some(item),
+            None if !outbox.has_room() => return Ok(()),
+            None => operator(batch)?.map(Item::Batch),
+        };
+        if let Some(item) = result {
+            *refused = outbox.offer(item);
+            if refused.is_some() {
+                return Ok(());
+            }
+        }
+        inbox.take();
+    }
+    Ok(())
+}
