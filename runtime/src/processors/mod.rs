@@ -12,10 +12,10 @@ mod limit;
 mod operator;
 mod project;
 mod table_scan;
-mod union;
-mod values;
 #[cfg(test)]
 mod testkit;
+mod union;
+mod values;
 
 pub use expression::NamedExpr;
 pub use filter::filter;

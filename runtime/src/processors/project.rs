@@ -45,9 +45,9 @@ fn output_schema(exprs: &[NamedExpr], input: &Schema) -> Result<SchemaRef> {
     let fields = exprs.iter().map(|NamedExpr { expr, name }| {
         Ok(Field::new(name, expr.data_type(input)?, expr.nullable(input)?))
     });
-    let fields = fields.collect::<Result<Vec<_>>>().map_err(|error| {
-        Error::Internal(format!("projection does not fit its input: {error}"))
-    })?;
+    let fields = fields
+        .collect::<Result<Vec<_>>>()
+        .map_err(|error| Error::Internal(format!("projection does not fit its input: {error}")))?;
     Ok(Arc::new(Schema::new(fields)))
 }
 
