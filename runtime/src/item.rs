@@ -14,7 +14,8 @@ pub struct Watermark {
     pub time: EventTime,
 }
 
-/// Time of an idle message: this input is to be left out of the minimum until it speaks again.
+/// Time of an idle message: this input is to be left out of the minimum until its next watermark,
+/// which it sends before its next rows.
 pub const IDLE: EventTime = EventTime::MAX;
 
 /// A marker that cuts the streams.

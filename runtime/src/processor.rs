@@ -6,10 +6,24 @@
 //!                              └─ save (at a barrier) ─────┘
 //! ```
 //! A worker thread calls one method at a time and never two at once. Every call returns within
-//! about a millisecond. The outbox may refuse any offer: keep the item, return, and offer it again
-//! at the next call. The inbox is yours to drain or to leave: what stays comes back first.
+//! about a millisecond. The inbox is yours to drain or to leave: what stays comes back first.
+//!
+//! **The outbox may refuse any offer.** Two patterns are safe. One output for one input: `peek`,
+//! compute, `offer`, and `take` only when the offer was taken, so that the input waits in the inbox
+//! (watermarks, barriers and completion come only when the inbox is empty). Several outputs for one
+//! call: keep them in a [`Held`] and flush it first in *every* method, `watermark`, `epoch` and
+//! `complete` included, or rows are overtaken.
+//!
+//! **Being called.** A tasklet is called when a queue of its has news, when its own last call made
+//! progress, at [`ProcessorContext::wake`], at the time asked for with
+//! [`ProcessorContext::wake_at`], and at least every [`TICK`]. Nothing is polled in between: an
+//! idle dag costs nothing but the tick.
+//!
+//! **Ending early.** An instance that needs no more input (LIMIT) says so with
+//! [`Processor::is_finished`], or by answering `Yes` from `idle`: its inputs are closed, and an upstream instance whose every target
+//! is closed ends as well, back to the sources.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use arrow::datatypes::SchemaRef;
 use storage::Grid;
@@ -20,6 +34,10 @@ use crate::{
     item::{Item, Watermark},
     state::{StateChunk, StateWriter},
 };
+
+/// The longest a live tasklet goes without being called: short enough for idle timeouts, long
+/// enough that a hundred ticks a second cost nothing.
+pub const TICK: Duration = Duration::from_millis(10);
 
 /// Where a processor runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,11 +78,16 @@ pub struct ProcessorContext {
     /// Call to have this processor's tasklet called soon; the only method for other threads
     /// (a connector's I/O half).
     pub wake: Arc<dyn Fn() + Send + Sync>,
+    /// Asks to be called (`idle`, if nothing else waits) at that time of the grid's
+    /// `clock.monotonic_nanos()`; the earliest request counts and is used up by the call. For the
+    /// processor's own calls only. Not needed for anything coarser than [`TICK`].
+    pub wake_at: Arc<dyn Fn(u64) + Send + Sync>,
 }
 
 /// The contract; see the module text. Defaults are those of a stateless operator.
 pub trait Processor: Send {
-    /// Called once before anything else.
+    /// Called once before anything else, on the thread that starts the execution: an error here is
+    /// an error of the start.
     fn init(&mut self, context: &ProcessorContext) -> Result<()> {
         let _ = context;
         Ok(())
@@ -83,7 +106,8 @@ pub trait Processor: Send {
     }
 
     /// Called when there is no input for now, and for a source on every round: emit what can be
-    /// emitted. A source that is exhausted answers `Yes` and is completed; others answer `No`.
+    /// emitted. A source that is exhausted answers `Yes` and is completed; others answer `No`, or
+    /// `Yes` to end early (see [`Processor::is_finished`]).
     fn idle(&mut self, outbox: &mut Outbox) -> Result<Done> {
         let _ = outbox;
         Ok(Done::No)
@@ -102,20 +126,28 @@ pub trait Processor: Send {
         Ok(Done::Yes)
     }
 
-    /// Write the whole state, sorted by partition. Must not change the state.
+    /// Write the whole state, sorted by (tag, partition). Must not change the state. Called after
+    /// `epoch` answered `Yes`, and once more at a suspend for an instance that had completed: a
+    /// source must then say that it is at its end.
     fn save(&mut self, state: &mut StateWriter) -> Result<Done> {
         let _ = state;
         Ok(Done::Yes)
     }
 
     /// One chunk of a saved state; called between `init` and the first other call, once for every
-    /// chunk whose partition this instance serves.
+    /// chunk whose partition this instance serves ([`crate::state::instance_of`]).
     fn restore(&mut self, chunk: &StateChunk) -> Result<()> {
         let _ = chunk;
         Ok(())
     }
 
-    /// Where it runs.
+    /// Whether it needs no more input, now and for good. Asked after every call; once `true`, the
+    /// inputs are closed, `complete(usize::MAX)` follows, and upstream ends if nobody else listens.
+    fn is_finished(&self) -> bool {
+        false
+    }
+
+    /// Where it runs. Asked once.
     fn cooperation(&self) -> Cooperation {
         Cooperation::Cooperative
     }
@@ -140,7 +172,7 @@ pub struct Inbox {
 /// Where a processor puts what it emits; owned by the tasklet, emptied into the edge's queues.
 #[derive(Debug)]
 pub struct Outbox {
-    /// One bucket for each outgoing edge, in order of ordinal; every offer goes to all of them.
+    /// What was offered and taken; every item goes to all outgoing edges.
     items: VecDeque<Item>,
     capacity: usize,
     /// Counts offers and refuses every other one when set: the test kit's.
@@ -166,6 +198,16 @@ impl Inbox {
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.batches.is_empty()
+    }
+
+    /// Number of batches that wait.
+    pub fn len(&self) -> usize {
+        self.batches.len()
+    }
+
+    /// Forgets what waits: the tasklet's side.
+    pub fn clear(&mut self) {
+        self.batches.clear();
     }
 }
 
@@ -217,5 +259,36 @@ impl Outbox {
     /// The oldest item, without taking it.
     pub fn peek(&self) -> Option<&Item> {
         self.items.front()
+    }
+}
+
+/// Items on their way to an outbox that refused: what a processor with several outputs a call
+/// keeps. Flush it first in every method.
+#[derive(Debug, Default)]
+pub struct Held {
+    items: VecDeque<Item>,
+}
+
+impl Held {
+    /// Appends an item; it leaves at the next [`Held::flush`]. Bound the number by flushing before
+    /// the next input is taken.
+    pub fn push(&mut self, item: Item) {
+        self.items.push_back(item);
+    }
+
+    /// Offers what is held, in order, until the outbox refuses. `Yes` when nothing is left.
+    pub fn flush(&mut self, outbox: &mut Outbox) -> Done {
+        while let Some(item) = self.items.pop_front() {
+            if let Some(refused) = outbox.offer(item) {
+                self.items.push_front(refused);
+                return Done::No;
+            }
+        }
+        Done::Yes
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
     }
 }

@@ -16,6 +16,10 @@ pub struct StateChunk {
     pub rows: RecordBatch,
 }
 
+/// In place of a partition: every instance of the vertex gets the chunk (a window's next end; what
+/// a source knows of all its splits).
+pub const EVERY_INSTANCE: PartitionId = PartitionId(u16::MAX);
+
 /// Collects the chunks of one processor at one barrier.
 #[derive(Debug, Default)]
 pub struct StateWriter {
@@ -23,9 +27,22 @@ pub struct StateWriter {
     pub chunks: Vec<StateChunk>,
 }
 
+impl StateChunk {
+    /// [`EVERY_INSTANCE`].
+    pub const BROADCAST: PartitionId = EVERY_INSTANCE;
+}
+
 impl StateWriter {
     /// Adds a chunk.
     pub fn put(&mut self, chunk: StateChunk) {
         self.chunks.push(chunk);
     }
+}
+
+/// The instance, of `parallelism`, that serves a partition: where a partitioned edge sends its rows
+/// and where its chunks are restored. A source that splits its input by number `n` (a topic
+/// partition, say) saves under `PartitionId(n % partition_count)` and reads `n` in the instance
+/// that serves that.
+pub fn instance_of(partition: PartitionId, parallelism: usize) -> usize {
+    usize::from(partition.0) % parallelism
 }
