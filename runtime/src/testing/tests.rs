@@ -145,12 +145,8 @@ impl Processor for Delay {
 
 impl ProcessorSupplier for DelaySupplier {
     fn create(&self, count: usize) -> Result<Vec<Box<dyn Processor>>> {
-        let one = || Delay {
-            flaw: self.0,
-            waiting: Vec::new(),
-            held: Held::default(),
-            context: None,
-        };
+        let one =
+            || Delay { flaw: self.0, waiting: Vec::new(), held: Held::default(), context: None };
         Ok((0..count).map(|_| Box::new(one()) as Box<dyn Processor>).collect())
     }
 

@@ -33,9 +33,7 @@ use crate::{
     Error, Result,
     delta::{DeltaBatch, Weight},
     item::{IDLE, Item, Watermark},
-    processor::{
-        Cooperation, Done, Inbox, Outbox, Processor, ProcessorContext, ProcessorSupplier,
-    },
+    processor::{Cooperation, Done, Inbox, Outbox, Processor, ProcessorContext, ProcessorSupplier},
     state::{EVERY_INSTANCE, StateChunk, StateWriter},
     time::EventTime,
 };
@@ -406,9 +404,11 @@ impl<'a> Run<'a> {
     }
 
     fn run_source(&mut self) -> Result<(), Complaint> {
-        let wanted = self.plan.expected.as_ref().map_or(usize::MAX, |batches| {
-            batches.iter().map(DeltaBatch::len).sum()
-        });
+        let wanted = self
+            .plan
+            .expected
+            .as_ref()
+            .map_or(usize::MAX, |batches| batches.iter().map(DeltaBatch::len).sum());
         let mut stalled = 0;
         let mut emitted = 0;
         while stalled <= STALLED_CALLS_MAX {
@@ -526,9 +526,10 @@ impl<'a> Run<'a> {
             return Err(Complaint::Broken("chunks are not sorted by tag and partition".into()));
         }
         let partition_count = self.plan.grid.config().partition_count;
-        if let Some(chunk) = chunks.iter().find(|chunk| {
-            chunk.partition.0 >= partition_count && chunk.partition != EVERY_INSTANCE
-        }) {
+        if let Some(chunk) = chunks
+            .iter()
+            .find(|chunk| chunk.partition.0 >= partition_count && chunk.partition != EVERY_INSTANCE)
+        {
             return Err(Complaint::Broken(format!("{:?} does not exist", chunk.partition)));
         }
         self.processor = fresh(self.plan)?;
