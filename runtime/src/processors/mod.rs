@@ -1,6 +1,10 @@
 //! The operators, one file each. The planner builds them through the functions re-exported here;
 //! each gives a supplier that knows its output schema and how EXPLAIN describes it.
 
+mod window_rows;
+
+pub use window_rows::{WindowRows, WindowRowsSpec, window_rows};
+
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
