@@ -47,6 +47,9 @@ pub struct SourceRequest {
     pub mapping: Arc<MappingRecord>,
     /// Columns to emit, positions in the mapping's schema, in this order.
     pub projection: Vec<usize>,
+    /// For an emitted STRUCT column (its position in `projection`): positions of the children the
+    /// query reads. Others may come out as NULL. A column without an entry is wanted whole.
+    pub struct_fields: BTreeMap<usize, Vec<usize>>,
     /// Event time of the emitted rows, if the query needs it (column position is that of the
     /// emitted rows).
     pub event_time: Option<EventTimePolicy>,

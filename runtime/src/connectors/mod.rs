@@ -1,1 +1,18 @@
-//! The connectors, one folder or file each, and the list of those built in.
+//! The connectors, one folder or file each, and the list of those built in. A connector reaches
+//! the outside only through its own I/O half; what it hands to the dag are ordinary processors.
+
+pub mod discard;
+pub mod generator;
+pub mod options;
+
+use std::sync::Arc;
+
+use crate::connector::Connectors;
+
+/// The connectors every Tidewater has.
+pub fn built_in() -> Connectors {
+    let mut connectors = Connectors::default();
+    connectors.register(Arc::new(generator::Generator));
+    connectors.register(Arc::new(discard::Discard));
+    connectors
+}
