@@ -19,6 +19,9 @@ pub mod settings;
 pub mod source;
 mod text;
 
+#[cfg(test)]
+mod tests;
+
 pub use source::{series_source, stream_source};
 
 use std::sync::Arc;

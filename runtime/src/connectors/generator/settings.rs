@@ -167,9 +167,8 @@ pub fn match_columns(own: &SchemaRef, request: &MappingRequest) -> Result<Schema
 
 /// Whether a column the generator makes can come out with type `declared`.
 fn is_accepted(own: &Field, declared: &DataType) -> bool {
-    let is_timestamp = |data_type: &DataType| {
-        matches!(data_type, DataType::Timestamp(TimeUnit::Microsecond, _))
-    };
+    let is_timestamp =
+        |data_type: &DataType| matches!(data_type, DataType::Timestamp(TimeUnit::Microsecond, _));
     match own.name().as_str() {
         "ts" => *declared == DataType::Int64 || is_timestamp(declared),
         "date_time" => is_timestamp(declared),

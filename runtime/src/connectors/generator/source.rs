@@ -69,9 +69,9 @@ pub fn mapping_source(request: &SourceRequest) -> Result<Source> {
     let (rows_schema, struct_fields) = (Arc::clone(&schema), request.struct_fields.clone());
     let (keys, seed) = (settings.keys, settings.seed);
     let make_rows: Box<MakeRows> = match settings.kind {
-        Kind::Sequence => Box::new(move || {
-            Ok(Box::new(SequenceRows::new(Arc::clone(&rows_schema), keys, seed)?))
-        }),
+        Kind::Sequence => {
+            Box::new(move || Ok(Box::new(SequenceRows::new(Arc::clone(&rows_schema), keys, seed)?)))
+        }
         Kind::Nexmark => Box::new(move || {
             Ok(Box::new(NexmarkRows::new(Arc::clone(&rows_schema), &struct_fields, seed)?))
         }),
@@ -280,7 +280,8 @@ impl Processor for GeneratorSource {
         let column = |value: &dyn Fn(&Split) -> i64| -> Arc<Int64Array> {
             Arc::new(self.splits.iter().map(value).collect::<Vec<_>>().into())
         };
-        let fields = ["split", "next", "start"].map(|name| Field::new(name, DataType::Int64, false));
+        let fields =
+            ["split", "next", "start"].map(|name| Field::new(name, DataType::Int64, false));
         let rows = RecordBatch::try_new(
             Arc::new(Schema::new(fields.to_vec())),
             vec![
@@ -315,7 +316,8 @@ impl GeneratorSource {
 
     /// The split with the smallest next number: rows of an instance are in order of number.
     fn first_split(&self) -> Option<usize> {
-        let unfinished = self.splits.iter().enumerate().filter(|(_, split)| split.next < self.count);
+        let unfinished =
+            self.splits.iter().enumerate().filter(|(_, split)| split.next < self.count);
         unfinished.min_by_key(|(_, split)| split.next).map(|(position, _)| position)
     }
 

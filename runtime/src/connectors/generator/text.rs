@@ -9,7 +9,8 @@ const WORD_LEN_MIN: u64 = 3;
 pub fn letters(random: &mut Sequence, length: usize, out: &mut Vec<u8>) {
     let mut left = length;
     while left > 0 {
-        let letters = random.next().to_le_bytes().map(|byte| b'a' + ((u16::from(byte) * 26) >> 8) as u8);
+        let letters =
+            random.next().to_le_bytes().map(|byte| b'a' + ((u16::from(byte) * 26) >> 8) as u8);
         let taken = left.min(letters.len());
         out.extend_from_slice(&letters[..taken]);
         left -= taken;

@@ -49,8 +49,7 @@ pub fn child(batch: &Batch, position: usize, nulls: &NullBuffer) -> Result<Array
         let mut random = Sequence::new(bits);
         (text::word_len(&mut random, limit), random)
     };
-    let integers =
-        |value: &dyn Fn(Event) -> i64| Ok(batch.integers(Record::Auction, nulls, value));
+    let integers = |value: &dyn Fn(Event) -> i64| Ok(batch.integers(Record::Auction, nulls, value));
     let texts = |write: &dyn Fn(Event, &mut Vec<u8>)| batch.texts(Record::Auction, nulls, write);
     match position {
         0 => integers(&|event| (event.last_auction + FIRST_ID) as i64),

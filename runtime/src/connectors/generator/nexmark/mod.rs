@@ -18,7 +18,9 @@ mod person;
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StructArray},
+    array::{
+        Array, ArrayRef, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StructArray,
+    },
     buffer::NullBuffer,
     datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit},
 };
@@ -98,8 +100,7 @@ impl NexmarkRows {
             };
             let children = children_of(field)?;
             let wanted = struct_fields.get(&position);
-            let is_wanted =
-                |child: usize| wanted.is_none_or(|wanted| wanted.contains(&child));
+            let is_wanted = |child: usize| wanted.is_none_or(|wanted| wanted.contains(&child));
             has_text |= children
                 .iter()
                 .enumerate()

@@ -105,9 +105,9 @@ pub fn child(batch: &Batch, position: usize, nulls: &NullBuffer) -> Result<Array
     };
     let texts = |write: &dyn Fn(Event, &mut Vec<u8>)| batch.texts(Record::Person, nulls, write);
     match position {
-        0 => Ok(batch.integers(Record::Person, nulls, |event| {
-            (event.last_person + FIRST_ID) as i64
-        })),
+        0 => {
+            Ok(batch.integers(Record::Person, nulls, |event| (event.last_person + FIRST_ID) as i64))
+        }
         1 => texts(&|event, out| {
             out.extend_from_slice(draws.first_name(event).as_bytes());
             out.push(b' ');
