@@ -4,10 +4,6 @@
 use arrow::array::RecordBatch;
 use storage::partition::PartitionId;
 
-/// Stands in [`StateChunk::partition`] for state that is no partition's: every instance of the
-/// vertex restores the chunk and takes its share (the splits of a source).
-pub const EVERY_INSTANCE: PartitionId = PartitionId(u16::MAX);
-
 /// One partition's slice of one processor's state. What the columns mean is the processor's own;
 /// `tag` tells several kinds of state of one processor apart.
 #[derive(Debug, Clone, PartialEq)]
