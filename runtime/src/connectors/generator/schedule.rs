@@ -40,6 +40,14 @@ impl Schedule {
         u64::try_from(events).unwrap_or(u64::MAX).saturating_add(1)
     }
 
+    /// The wall clock at which event `n` becomes due; `None`: it never does, or always is.
+    pub fn due_at(&self, n: u64) -> Option<i64> {
+        let rate = self.rate.filter(|rate| *rate > 0)?;
+        let micros = (u128::from(n) * u128::from(SECOND)).div_ceil(u128::from(rate));
+        let rounded = micros.div_ceil(u128::from(QUANTUM)) * u128::from(QUANTUM);
+        self.start.checked_add(i64::try_from(rounded).ok()?)
+    }
+
     /// The event time of number `n`, before its delay: no later event is earlier than this − lag.
     pub fn time_of(&self, n: u64) -> i64 {
         let (seconds, rest) = (n / self.event_rate, n % self.event_rate);
@@ -114,5 +122,12 @@ mod tests {
         assert_eq!(schedule.due(1_099_000), 1);
         assert_eq!(schedule.due(1_100_000), 2);
         assert_eq!(schedule.due(11_000_000), 101);
+        for rate in [3, 10, 999, 1_000, 123_457] {
+            let schedule = self::schedule(Some(rate), 10, 0);
+            for n in [0, 1, 2, 3, 1000, 99_999] {
+                let due_at = schedule.due_at(n).unwrap();
+                assert!(schedule.due(due_at) > n && schedule.due(due_at - 1) <= n, "{rate} {n}");
+            }
+        }
     }
 }

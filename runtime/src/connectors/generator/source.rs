@@ -215,12 +215,19 @@ struct SteadyClock {
     clock: Arc<dyn storage::env::Clock>,
     wall_micros: i64,
     monotonic_nanos: u64,
+    wake_at: Arc<dyn Fn(u64) + Send + Sync>,
 }
 
 impl SteadyClock {
     fn now(&self) -> i64 {
         let elapsed = self.clock.monotonic_nanos().saturating_sub(self.monotonic_nanos);
         self.wall_micros + (elapsed / 1000) as i64
+    }
+
+    /// Asks to be called when [`SteadyClock::now`] is `time`.
+    fn wake_at(&self, time: i64) {
+        let micros = u64::try_from(time - self.wall_micros).unwrap_or(0);
+        (self.wake_at)(self.monotonic_nanos.saturating_add(micros.saturating_mul(1000)));
     }
 }
 
@@ -248,7 +255,8 @@ impl Processor for GeneratorSource {
         let wall_micros = clock.now_micros();
         self.schedule.start = *self.start.get_or_init(|| wall_micros);
         let monotonic_nanos = clock.monotonic_nanos();
-        self.clock = Some(SteadyClock { clock, wall_micros, monotonic_nanos });
+        let wake_at = Arc::clone(&context.wake_at);
+        self.clock = Some(SteadyClock { clock, wall_micros, monotonic_nanos, wake_at });
         self.splits = (0..SPLIT_COUNT)
             .filter(|id| id % context.parallelism as u64 == context.index as u64)
             .map(|id| Split { id, next: id * BLOCK_ROWS })
@@ -262,8 +270,12 @@ impl Processor for GeneratorSource {
         }
         let Some(position) = self.first_split() else { return Ok(Done::Yes) };
         let first = self.splits[position].next;
-        let due = self.schedule.due(self.now()?).min(self.count);
+        let clock = self.clock()?;
+        let due = self.schedule.due(clock.now()).min(self.count);
         if first >= due {
+            if let Some(time) = self.schedule.due_at(first) {
+                clock.wake_at(time);
+            }
             return Ok(Done::No);
         }
         let block_end = (first / BLOCK_ROWS + 1).saturating_mul(BLOCK_ROWS);
@@ -309,9 +321,8 @@ impl Processor for GeneratorSource {
 }
 
 impl GeneratorSource {
-    fn now(&self) -> Result<i64> {
-        let clock = self.clock.as_ref();
-        clock.map(SteadyClock::now).ok_or_else(|| Error::Internal("source not begun".to_owned()))
+    fn clock(&self) -> Result<&SteadyClock> {
+        self.clock.as_ref().ok_or_else(|| Error::Internal("source called before init".to_owned()))
     }
 
     /// The split with the smallest next number: rows of an instance are in order of number.
@@ -344,7 +355,7 @@ impl GeneratorSource {
         let Some(position) = self.first_split() else { return Ok(true) };
         let mut newest = self.schedule.time_of(self.splits[position].next);
         if let Some(max_future) = policy.max_future {
-            newest = newest.min(self.now()?.saturating_add(max_future));
+            newest = newest.min(self.clock()?.now().saturating_add(max_future));
         }
         let time = newest.saturating_sub(policy.lag);
         if time <= self.watermark {

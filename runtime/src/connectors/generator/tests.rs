@@ -13,6 +13,7 @@ use crate::{
     item::Item,
     processor::{Done, Outbox, Processor, ProcessorContext},
     state::{StateChunk, StateWriter},
+    testing,
     time::EventTimePolicy,
 };
 
@@ -61,16 +62,7 @@ impl Member {
     fn begin(&self, source: &Source, parallelism: usize) -> Vec<Box<dyn Processor>> {
         let mut processors = source.supplier.create(parallelism).unwrap();
         for (index, processor) in processors.iter_mut().enumerate() {
-            let context = ProcessorContext {
-                grid: Arc::clone(&self.grid),
-                job_id: 1,
-                job_name: "test".into(),
-                vertex: "generator".into(),
-                index,
-                parallelism,
-                trouble: Arc::new(|_| {}),
-                wake: Arc::new(|| {}),
-            };
+            let context = ProcessorContext { index, parallelism, ..testing::context(&self.grid) };
             processor.init(&context).unwrap();
         }
         processors
@@ -180,6 +172,24 @@ fn no_row_is_behind_the_watermark_before_it() {
             }
         }
         assert!(watermarks > 2);
+    }
+}
+
+#[test]
+fn a_generator_keeps_the_processor_contract() {
+    let member = Member::new();
+    for (kind, count) in [("sequence", "9000"), ("nexmark", "5000")] {
+        let source = member.source(&[("kind", kind), ("count", count)], None);
+        let mut processors = member.begin(&source, 1);
+        let mut outbox = Outbox::new(64);
+        let mut expected = Vec::new();
+        while processors[0].idle(&mut outbox).unwrap() == Done::No {
+            if let Some(Item::Batch(batch)) = outbox.take() {
+                expected.push(batch);
+            }
+        }
+        let grid = Arc::clone(&member.grid);
+        testing::verify_processor(source.supplier).grid(grid).expect(expected).in_order().run();
     }
 }
 
