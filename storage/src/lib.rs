@@ -14,6 +14,7 @@ pub mod grid;
 pub mod metrics;
 pub mod partition;
 pub mod table;
+mod value;
 
 pub use config::GridConfig;
 pub use datum::{Datum, Row};

@@ -4,5 +4,5 @@
 pub mod hash;
 pub mod id;
 
-pub use hash::{hash_columns, partition_of_hash};
+pub use hash::{hash_columns, hash_datums, partition_of_hash};
 pub use id::PartitionId;

@@ -1,9 +1,9 @@
 //! The rows of the control state: what is remembered of each table, mapping, view and job.
 //! Columns carry their declared SQL type as opaque text; storage never reads it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
 /// Identity of a catalog object or job; never reused, also not after a drop.
@@ -33,6 +33,9 @@ pub struct ColumnRecord {
     /// EXTERNAL NAME of a mapping's column.
     pub external_name: Option<String>,
 }
+
+/// Name of the hidden key column of a table without a primary key.
+pub const HIDDEN_KEY: &str = "_row_id";
 
 /// A table.
 #[derive(Debug, Clone)]
@@ -150,9 +153,68 @@ impl JobStatus {
         }
     }
 
+    /// Whether the life cycle has an arrow from here to `next`. FAILED is reached from every state
+    /// that is not terminal: by an error, or by a cancel.
+    ///
+    /// ```text
+    /// NOT_RUNNING ─→ STARTING ─→ RUNNING ─→ COMPLETING ─→ COMPLETED
+    ///      ↑ ↑ ↖────────┘ │      │   │
+    ///      │ └────────────┼──────┘   │
+    ///      └── SUSPENDED ←┴──────────┘    SUSPENDED ⇄ SUSPENDED_EXPORTING_SNAPSHOT
+    /// ```
+    pub fn may_become(self, next: JobStatus) -> bool {
+        use JobStatus::{
+            Completed, Completing, Failed, NotRunning, Running, Starting, Suspended,
+            SuspendedExportingSnapshot,
+        };
+        match self {
+            NotRunning => matches!(next, Starting | Suspended | Failed),
+            Starting => matches!(next, Running | NotRunning | Suspended | Failed),
+            Running => {
+                matches!(next, NotRunning | Suspended | Completing | Completed | Failed)
+            }
+            Suspended => matches!(next, NotRunning | SuspendedExportingSnapshot | Failed),
+            SuspendedExportingSnapshot => matches!(next, Suspended | Failed),
+            Completing => matches!(next, Completed | Failed),
+            Failed | Completed => false,
+        }
+    }
+
     /// Whether nothing will ever happen to the job again.
     pub fn is_terminal(self) -> bool {
         matches!(self, JobStatus::Failed | JobStatus::Completed)
+    }
+}
+
+impl TableRecord {
+    /// A record of a table in `public` that the catalog has not seen: all columns as in `schema`,
+    /// `key` their positions in key order; without a key the hidden `_row_id` is added.
+    pub fn new(name: impl Into<String>, schema: SchemaRef, key: &[usize]) -> Self {
+        let columns = schema.fields().iter().enumerate().map(|(position, field)| ColumnRecord {
+            name: field.name().clone(),
+            sql_type: field.data_type().to_string(),
+            is_not_null: !field.is_nullable() || key.contains(&position),
+            default_sql: None,
+            external_name: None,
+        });
+        let columns = columns.collect();
+        let has_hidden_key = key.is_empty();
+        let (schema, key) = if has_hidden_key {
+            let hidden = Arc::new(Field::new(HIDDEN_KEY, DataType::Int64, false));
+            let fields = schema.fields().iter().cloned().chain([hidden]);
+            (Arc::new(Schema::new(fields.collect::<Vec<_>>())), vec![schema.fields().len()])
+        } else {
+            (schema, key.to_vec())
+        };
+        Self {
+            id: ObjectId(0),
+            name: ObjectName::public(name),
+            schema,
+            key,
+            has_hidden_key,
+            columns,
+            options: BTreeMap::new(),
+        }
     }
 }
 

@@ -6,9 +6,9 @@ use parking_lot::RwLock;
 
 use super::{
     command::Command,
-    records::{JobRecord, MappingRecord, ObjectId, ObjectName, TableRecord, ViewRecord},
+    records::{JobRecord, JobStatus, MappingRecord, ObjectId, ObjectName, TableRecord, ViewRecord},
 };
-use crate::Result;
+use crate::{Error, Result};
 
 /// A relation of the catalog.
 #[derive(Debug, Clone)]
@@ -37,17 +37,59 @@ pub struct ControlState {
 }
 
 /// The one place where commands are put in order and applied.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Control {
     /// The published state; replaced whole under the write lock, read by cloning the `Arc`.
     state: RwLock<Arc<ControlState>>,
+    /// Called under the write lock, so in command order; must not call back into `Control`.
+    on_applied: Option<OnApplied>,
 }
+
+/// What a member does about an applied command.
+type OnApplied = Box<dyn Fn(&Command, ObjectId) + Send + Sync>;
 
 impl ControlState {
     /// Applies a command: pure, all or nothing. Answers the id of the object it is about.
     pub fn apply(&mut self, command: &Command) -> Result<ObjectId> {
-        let _ = command;
-        unimplemented!("owner: storage helper")
+        let (id, is_catalog_change) = match command {
+            Command::CreateTable(record) => (
+                self.create_relation(&record.name, false, |id| {
+                    Relation::Table(Arc::new(TableRecord { id, ..record.clone() }))
+                })?,
+                true,
+            ),
+            Command::CreateMapping { record, replace } => (
+                self.create_relation(&record.name, *replace, |id| {
+                    Relation::Mapping(Arc::new(MappingRecord { id, ..record.clone() }))
+                })?,
+                true,
+            ),
+            Command::CreateView { record, replace } => (
+                self.create_relation(&record.name, *replace, |id| {
+                    Relation::View(Arc::new(ViewRecord { id, ..record.clone() }))
+                })?,
+                true,
+            ),
+            Command::DropRelation { kind, name } => (self.drop_relation(kind, name)?, true),
+            Command::CreateJob(record) => (self.create_job(record)?, false),
+            Command::SetJobStatus { id, status, at, error } => {
+                self.set_job_status(*id, *status, *at, error.as_deref())?;
+                (*id, false)
+            }
+            Command::SetJobError { id, error } => {
+                self.job_mut(*id)?.last_error = error.clone();
+                (*id, false)
+            }
+            Command::DropJob(id) => {
+                self.jobs.remove(id).ok_or_else(|| not_found("job", id.0.to_string()))?;
+                (*id, false)
+            }
+        };
+        self.version += 1;
+        if is_catalog_change {
+            self.catalog_version = self.version;
+        }
+        Ok(id)
     }
 
     /// The job of that name.
@@ -56,7 +98,111 @@ impl ControlState {
     }
 }
 
+impl ControlState {
+    /// Adds a relation, or puts it in the place of one of its own kind.
+    fn create_relation(
+        &mut self,
+        name: &ObjectName,
+        may_replace: bool,
+        relation: impl FnOnce(ObjectId) -> Relation,
+    ) -> Result<ObjectId> {
+        let id = ObjectId(self.object_id_last + 1);
+        let relation = relation(id);
+        if let Some(present) = self.relations.get(name) {
+            let is_replaced = may_replace && present.kind() == relation.kind();
+            if !is_replaced {
+                // PostgreSQL's word for every kind of it.
+                return Err(Error::AlreadyExists { kind: "relation", name: name.name.clone() });
+            }
+        }
+        self.object_id_last = id.0;
+        self.relations.insert(name.clone(), relation);
+        Ok(id)
+    }
+
+    fn drop_relation(&mut self, kind: &'static str, name: &ObjectName) -> Result<ObjectId> {
+        match self.relations.get(name) {
+            Some(relation) if relation.kind() == kind => {
+                let id = relation.id();
+                self.relations.remove(name);
+                Ok(id)
+            }
+            Some(_) => Err(Error::Invalid(format!("\"{}\" is not a {kind}", name.name))),
+            None => Err(not_found(kind, name.name.clone())),
+        }
+    }
+
+    fn create_job(&mut self, record: &JobRecord) -> Result<ObjectId> {
+        if self.job(&record.name).is_some() {
+            return Err(Error::AlreadyExists { kind: "job", name: record.name.clone() });
+        }
+        let id = ObjectId(self.object_id_last + 1);
+        self.object_id_last = id.0;
+        self.jobs.insert(id, Arc::new(JobRecord { id, ..record.clone() }));
+        Ok(id)
+    }
+
+    fn set_job_status(
+        &mut self,
+        id: ObjectId,
+        status: JobStatus,
+        at: i64,
+        error: Option<&str>,
+    ) -> Result<()> {
+        let job = self.job_mut(id)?;
+        if !job.status.may_become(status) {
+            let (name, from, to) = (&job.name, job.status.word(), status.word());
+            return Err(Error::WrongState(format!("job \"{name}\" cannot go from {from} to {to}")));
+        }
+        match status {
+            JobStatus::Starting => {
+                job.restarts += u64::from(job.started_at.is_some());
+                job.started_at = Some(at);
+            }
+            // What ended an earlier execution no longer matters once the next one runs.
+            JobStatus::Running | JobStatus::Completed => job.last_error = None,
+            _ => {}
+        }
+        job.status = status;
+        if let Some(error) = error {
+            job.last_error = Some(error.to_owned());
+        }
+        Ok(())
+    }
+
+    fn job_mut(&mut self, id: ObjectId) -> Result<&mut JobRecord> {
+        let job = self.jobs.get_mut(&id).ok_or_else(|| not_found("job", id.0.to_string()))?;
+        Ok(Arc::make_mut(job))
+    }
+}
+
+impl Relation {
+    /// `table`, `mapping` or `view`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Relation::Table(_) => "table",
+            Relation::Mapping(_) => "mapping",
+            Relation::View(_) => "view",
+        }
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> ObjectId {
+        match self {
+            Relation::Table(record) => record.id,
+            Relation::Mapping(record) => record.id,
+            Relation::View(record) => record.id,
+        }
+    }
+}
+
 impl Control {
+    /// A control whose `on_applied` is called, in order, after each applied command with the
+    /// command and the id of the object it is about: what this member does about it.
+    pub fn new(on_applied: impl Fn(&Command, ObjectId) + Send + Sync + 'static) -> Self {
+        Self { state: RwLock::default(), on_applied: Some(Box::new(on_applied)) }
+    }
+
     /// The present state.
     pub fn state(&self) -> Arc<ControlState> {
         Arc::clone(&self.state.read())
@@ -68,6 +214,22 @@ impl Control {
         let mut next = ControlState::clone(&published);
         let id = next.apply(command)?;
         *published = Arc::new(next);
+        if let Some(on_applied) = &self.on_applied {
+            on_applied(command, id);
+        }
         Ok(id)
     }
 }
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Control").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+fn not_found(kind: &'static str, name: String) -> Error {
+    Error::NotFound { kind, name }
+}
+
+#[cfg(test)]
+mod tests;

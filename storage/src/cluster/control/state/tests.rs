@@ -1,0 +1,148 @@
+//! The control state is all or nothing, never reuses an id, and keeps the life cycle of jobs.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::Schema;
+
+use super::*;
+
+fn table(name: &str) -> Command {
+    Command::CreateTable(TableRecord::new(name, Arc::new(Schema::empty()), &[]))
+}
+
+fn view(name: &str, replace: bool) -> Command {
+    let record = ViewRecord {
+        id: ObjectId(0),
+        name: ObjectName::public(name),
+        sql: "select 1".into(),
+        columns: vec![],
+        schema: Arc::new(Schema::empty()),
+    };
+    Command::CreateView { record, replace }
+}
+
+fn drop_of(kind: &'static str, name: &str) -> Command {
+    Command::DropRelation { kind, name: ObjectName::public(name) }
+}
+
+fn job(name: &str) -> Command {
+    Command::CreateJob(JobRecord {
+        id: ObjectId(0),
+        name: name.into(),
+        sql: String::new(),
+        options: BTreeMap::new(),
+        settings: BTreeMap::new(),
+        status: JobStatus::NotRunning,
+        created_at: 1,
+        started_at: None,
+        restarts: 0,
+        last_error: None,
+    })
+}
+
+fn status(id: ObjectId, status: JobStatus, error: Option<&str>) -> Command {
+    Command::SetJobStatus { id, status, at: 5, error: error.map(str::to_owned) }
+}
+
+#[test]
+fn names_are_unique_across_kinds() {
+    let mut state = ControlState::default();
+    state.apply(&table("t")).unwrap();
+    for command in [table("t"), view("t", false), view("t", true)] {
+        let error = state.apply(&command).unwrap_err();
+        assert_eq!(error.to_string(), "relation \"t\" already exists");
+    }
+    assert_eq!(state.version, 1, "a refused command changes nothing");
+    let error = state.apply(&drop_of("view", "t")).unwrap_err();
+    assert_eq!(error.to_string(), "\"t\" is not a view");
+    let error = state.apply(&drop_of("table", "u")).unwrap_err();
+    assert_eq!(error.to_string(), "table \"u\" does not exist");
+}
+
+#[test]
+fn ids_are_never_reused() {
+    let mut state = ControlState::default();
+    let first = state.apply(&table("t")).unwrap();
+    assert_eq!(state.apply(&drop_of("table", "t")).unwrap(), first);
+    let second = state.apply(&table("t")).unwrap();
+    let third = state.apply(&job("j")).unwrap();
+    let fourth = state.apply(&view("v", false)).unwrap();
+    let fifth = state.apply(&view("v", true)).unwrap();
+    assert_eq!([first.0, second.0, third.0, fourth.0, fifth.0], [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn jobs_leave_the_catalog_version_alone() {
+    let mut state = ControlState::default();
+    state.apply(&table("t")).unwrap();
+    let id = state.apply(&job("j")).unwrap();
+    state.apply(&status(id, JobStatus::Starting, None)).unwrap();
+    state.apply(&Command::SetJobError { id, error: Some("broker away".into()) }).unwrap();
+    assert_eq!(state.job("j").unwrap().last_error.as_deref(), Some("broker away"));
+    assert_eq!((state.version, state.catalog_version), (4, 1));
+    assert!(matches!(state.apply(&job("j")), Err(Error::AlreadyExists { kind: "job", .. })));
+    state.apply(&Command::DropJob(id)).unwrap();
+    assert!(matches!(state.apply(&Command::DropJob(id)), Err(Error::NotFound { .. })));
+}
+
+#[test]
+fn a_job_lives_the_life_of_its_state_machine() {
+    use JobStatus::*;
+    let mut state = ControlState::default();
+    let id = state.apply(&job("j")).unwrap();
+    let life = [
+        (Starting, None),
+        (NotRunning, Some("member left")),
+        (Starting, None),
+        (Running, None),
+        (Suspended, None),
+        (SuspendedExportingSnapshot, None),
+        (Suspended, None),
+        (NotRunning, None),
+        (Starting, None),
+        (Running, None),
+        (Completing, None),
+        (Completed, None),
+    ];
+    for (next, error) in life {
+        state.apply(&status(id, next, error)).unwrap();
+    }
+    let job = state.job("j").unwrap();
+    assert_eq!((job.restarts, job.started_at, &job.last_error), (2, Some(5), &None));
+    let error = state.apply(&status(id, Starting, None)).unwrap_err();
+    assert_eq!(error.to_string(), "job \"j\" cannot go from COMPLETED to STARTING");
+}
+
+#[test]
+fn terminal_states_have_no_way_out_and_failed_is_always_near() {
+    use JobStatus::*;
+    let all = [
+        NotRunning,
+        Starting,
+        Running,
+        Suspended,
+        SuspendedExportingSnapshot,
+        Completing,
+        Failed,
+        Completed,
+    ];
+    for from in all {
+        assert_eq!(from.may_become(Failed), !from.is_terminal(), "{}", from.word());
+        assert_eq!(all.iter().any(|to| from.may_become(*to)), !from.is_terminal());
+        assert!(!from.may_become(from));
+    }
+    assert!(!NotRunning.may_become(Running) && !Suspended.may_become(Running));
+}
+
+#[test]
+fn an_applied_command_is_announced_and_a_refused_one_is_not() {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let control = Control::new(move |command, id| {
+        sender.send((matches!(command, Command::DropRelation { .. }), id.0)).unwrap();
+    });
+    control.submit(&table("t")).unwrap();
+    control.submit(&table("t")).unwrap_err();
+    control.submit(&drop_of("table", "t")).unwrap();
+    assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [(false, 1), (true, 1)]);
+    assert!(control.state().relations.is_empty());
+}
