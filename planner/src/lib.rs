@@ -7,11 +7,15 @@
 
 pub mod catalog;
 pub mod error;
+pub mod explain;
+pub mod functions;
+pub mod lower;
 pub mod parse;
 pub mod plan;
 pub mod planner;
 pub mod rules;
 pub mod session;
+pub mod stream_plan;
 pub mod types;
 
 pub use error::{Error, Result};

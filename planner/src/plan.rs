@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 use futures::Stream;
 use storage::{Datum, Row};
 
+pub use crate::stream_plan::StreamPlan;
 use crate::{OutputColumn, Result, Session, planner::Statement};
 
 /// Rows on their way to a client, in batches. Dropping it stops what makes them.
@@ -83,21 +84,6 @@ impl QueryPlan {
     pub fn execute(self, session: &Session) -> Result<RowStream> {
         let _ = session;
         unimplemented!("owner: planner-core helper")
-    }
-}
-
-/// An unbounded query: a dag that ends in a client sink.
-pub struct StreamPlan {
-    /// Result columns.
-    pub columns: Vec<OutputColumn>,
-    // owner: planner-stream helper
-}
-
-impl StreamPlan {
-    /// Starts the dag under the given query id; dropping the stream cancels it.
-    pub fn start(self, query_id: u64) -> Result<RowStream> {
-        let _ = query_id;
-        unimplemented!("owner: planner-stream helper")
     }
 }
 

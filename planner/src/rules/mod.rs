@@ -7,6 +7,7 @@ pub mod output_names;
 pub mod rewrite_ast;
 pub mod spelling;
 pub mod type_names;
+pub mod unbounded;
 
 pub use rewrite_ast::rewrite_ast;
 pub use type_names::PostgresTypes;

@@ -1,4 +1,9 @@
-//! The crate's error: what PostgreSQL's ErrorResponse needs, in its words.
+//! The crate's error: what PostgreSQL's ErrorResponse needs, in its words. DataFusion's errors
+//! become it in one place, [`datafusion`], so that no caller guesses a SQLSTATE.
+
+mod datafusion;
+
+pub use self::datafusion::no_such_relation;
 
 use thiserror::Error;
 

@@ -1,0 +1,147 @@
+//! A bounded mapping in an ordinary query: a plan node that runs source → client sink on the
+//! engine and hands its batches to DataFusion. Dropping the stream cancels the execution.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef, record_batch::RecordBatchOptions};
+use datafusion::{
+    common::{Result as DfResult, tree_node::TreeNodeRecursion},
+    execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext},
+    physical_expr::{EquivalenceProperties, PhysicalExpr},
+    physical_plan::{
+        DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
+        execution_plan::{Boundedness, EmissionType},
+    },
+};
+use futures::{Stream, StreamExt};
+use runtime::{
+    connector::Source,
+    dag::{Dag, Parallelism},
+};
+
+use super::mapping::{MappingProvider, SourceColumns};
+use crate::{Error, Result, functions::external, lower::StreamParts, plan::RowStream, stream_plan};
+
+/// The read of a bounded mapping, as one lane.
+pub struct MappingScanExec {
+    name: String,
+    source: Source,
+    parts: StreamParts,
+    /// Columns of the answer; the source may emit one where none is asked for.
+    output: SchemaRef,
+    properties: Arc<PlanProperties>,
+}
+
+struct MappingScanStream {
+    rows: RowStream,
+    output: SchemaRef,
+}
+
+impl MappingScanExec {
+    /// A scan of `projection`; refused if it would never end.
+    pub fn try_new(
+        provider: &MappingProvider,
+        mut projection: Vec<usize>,
+        output: SchemaRef,
+        parts: StreamParts,
+    ) -> Result<Self> {
+        if projection.is_empty() {
+            projection.push(0);
+        }
+        let columns = SourceColumns { projection, ..SourceColumns::default() };
+        let (source, _) = provider.source(&columns)?;
+        let name = provider.name();
+        if !source.is_bounded {
+            let message = format!("\"{name}\" never ends and cannot be read as a whole here");
+            return Err(Error::unsupported(message));
+        }
+        let properties = Arc::new(PlanProperties::new(
+            EquivalenceProperties::new(Arc::clone(&output)),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        ));
+        Ok(Self { name, source, parts, output, properties })
+    }
+}
+
+impl fmt::Debug for MappingScanExec {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "MappingScanExec({})", self.name)
+    }
+}
+
+impl DisplayAs for MappingScanExec {
+    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "MappingScanExec: {}", self.source.supplier.describe())
+    }
+}
+
+impl ExecutionPlan for MappingScanExec {
+    fn name(&self) -> &str {
+        "MappingScanExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![]
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>,
+    ) -> DfResult<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        _children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(
+        &self,
+        _lane: usize,
+        _context: Arc<TaskContext>,
+    ) -> DfResult<SendableRecordBatchStream> {
+        let mut dag = Dag::default();
+        let parallelism =
+            self.source.parallelism.map_or(Parallelism::Workers, Parallelism::Exactly);
+        let scan = format!("scan({})", self.name);
+        let vertex = dag.vertex(&scan, parallelism, Arc::clone(&self.source.supplier));
+        let rows = stream_plan::run(dag, vertex, &self.parts, 0).map_err(external)?;
+        Ok(Box::pin(MappingScanStream { rows, output: Arc::clone(&self.output) }))
+    }
+}
+
+impl Stream for MappingScanStream {
+    type Item = DfResult<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let output = Arc::clone(&self.output);
+        self.rows.poll_next_unpin(context).map(|next| {
+            next.map(|rows| {
+                let rows = rows.map_err(external)?;
+                let columns = rows.columns()[..output.fields().len()].to_vec();
+                let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+                Ok(RecordBatch::try_new_with_options(output, columns, &options)?)
+            })
+        })
+    }
+}
+
+impl RecordBatchStream for MappingScanStream {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.output)
+    }
+}

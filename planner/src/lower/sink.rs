@@ -1,0 +1,45 @@
+//! Where a job's rows end: a table, partitioned by its key so that the rows of one key are written
+//! in order, or a mapping's connector.
+
+use std::sync::Arc;
+
+use runtime::{
+    dag::{Parallelism, Routing},
+    processors::{self, TableSinkSpec},
+};
+use storage::{Table, cluster::control::MappingRecord, table::WriteMode};
+
+use super::{Lowering, Stage, stage::spread};
+use crate::{Error, Result};
+
+impl Lowering<'_> {
+    /// Writes the rows of `input`, which are the table's visible columns, into it.
+    pub(super) fn table_sink(&mut self, input: Stage, table: &Arc<Table>, mode: WriteMode) {
+        let record = table.record();
+        let name = format!("sink({})", record.name.name);
+        let routing = match record.has_hidden_key {
+            true => spread(input.parallelism, Parallelism::Workers),
+            false => Routing::Partitioned(record.key.clone()),
+        };
+        let spec =
+            TableSinkSpec { table: Arc::clone(table), input: Arc::clone(&input.schema), mode };
+        let supplier = processors::table_sink(spec);
+        self.routed(&name, &input, Parallelism::Workers, routing, supplier);
+    }
+
+    /// Writes the rows of `input` into a mapping.
+    pub(super) fn mapping_sink(&mut self, input: Stage, mapping: &MappingRecord) -> Result<()> {
+        let name = &mapping.name.name;
+        let Some(connector) = self.parts.connectors.get(&mapping.connector) else {
+            let message = format!("connector \"{}\" does not exist", mapping.connector);
+            return Err(Error::new("42704", message));
+        };
+        let Some(supplier) = connector.sink(mapping, &input.schema)? else {
+            let message = format!("cannot write to mapping \"{name}\"");
+            let detail = format!("Mappings of type {} can only be read.", connector.name());
+            return Err(Error::new("42809", message).with_detail(detail));
+        };
+        self.local(&format!("sink({name})"), &input, supplier);
+        Ok(())
+    }
+}
