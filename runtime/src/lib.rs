@@ -8,6 +8,7 @@
 pub mod connector;
 pub mod connectors;
 pub mod dag;
+pub mod decode;
 pub mod delta;
 pub mod error;
 pub mod execution;

@@ -1,0 +1,248 @@
+//! `csv` (RFC 4180): fields by position, or by name when each message begins with a header line. A
+//! message holds one record or several; an empty unquoted field is NULL, an empty quoted one is
+//! the empty text.
+
+use arrow::{array::ArrayRef, datatypes::Field};
+
+use super::{Decoded, Poison, column::Column, utf8};
+use crate::Result;
+
+/// The decoder.
+#[derive(Debug)]
+pub struct Csv {
+    columns: Vec<Column>,
+    sources: Vec<Source>,
+    has_header: bool,
+    /// Scratch: the fields of one record.
+    fields: Vec<CsvField>,
+    /// Scratch: their texts, one after the other.
+    text: String,
+    /// Scratch: the field of each column.
+    positions: Vec<Option<usize>>,
+}
+
+/// Where a column comes from.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Position of the field in a record, when there is no header.
+    pub position: usize,
+    /// Name of the field in the header.
+    pub name: String,
+}
+
+/// A field of the present record: where its text ends, and whether it was quoted.
+#[derive(Debug, Clone, Copy)]
+struct CsvField {
+    start: usize,
+    end: usize,
+    is_quoted: bool,
+}
+
+impl Csv {
+    /// A decoder of `fields`; `Err` is the first whose type it cannot decode.
+    pub fn new(fields: &[(Field, Source)], has_header: bool) -> std::result::Result<Self, &Field> {
+        let mut columns = Vec::with_capacity(fields.len());
+        for (field, _) in fields {
+            let is_binary = *field.data_type() == arrow::datatypes::DataType::Binary;
+            columns.push(Column::new(field).filter(|_| !is_binary).ok_or(field)?);
+        }
+        let sources: Vec<Source> = fields.iter().map(|(_, source)| source.clone()).collect();
+        let positions = sources.iter().map(|source| Some(source.position)).collect();
+        let (fields, text) = (Vec::new(), String::new());
+        Ok(Self { columns, sources, has_header, fields, text, positions })
+    }
+
+    /// Decodes one message into any number of rows, and says how many. None at all is one row of
+    /// NULLs. A poison leaves no row.
+    pub fn decode(&mut self, message: Option<&[u8]>) -> Decoded<usize> {
+        let Some(message) = message else { return self.null_row() };
+        let mut rest = utf8(message)?;
+        if self.has_header {
+            rest = self.record(rest)?;
+            self.match_header();
+        }
+        let mut rows = 0;
+        while !rest.is_empty() || (rows == 0 && !self.has_header) {
+            let appended = self.record(rest).and_then(|behind| {
+                rest = behind;
+                self.append_row()
+            });
+            if let Err(poison) = appended {
+                self.undo(rows);
+                return Err(poison);
+            }
+            rows += 1;
+        }
+        Ok(rows)
+    }
+
+    /// Takes back the last `rows` rows.
+    pub fn undo(&mut self, rows: usize) {
+        for column in &mut self.columns {
+            column.truncate(column.len() - rows);
+        }
+    }
+
+    /// The columns of all rows since the last call.
+    pub fn finish(&mut self) -> Result<Vec<ArrayRef>> {
+        self.columns.iter_mut().map(Column::finish).collect()
+    }
+
+    fn null_row(&mut self) -> Decoded<usize> {
+        for position in 0..self.columns.len() {
+            if let Err(poison) = self.columns[position].append_null() {
+                self.undo_row(position);
+                return Err(poison.in_column(self.columns[position].name()));
+            }
+        }
+        Ok(1)
+    }
+
+    /// Takes back the values of the first `count` columns.
+    fn undo_row(&mut self, count: usize) {
+        for column in &mut self.columns[..count] {
+            column.truncate(column.len() - 1);
+        }
+    }
+
+    fn match_header(&mut self) {
+        let name_of = |field: &CsvField| &self.text[field.start..field.end];
+        for (position, source) in self.positions.iter_mut().zip(&self.sources) {
+            *position = self.fields.iter().position(|field| name_of(field) == source.name);
+        }
+    }
+
+    fn append_row(&mut self) -> Decoded<()> {
+        for index in 0..self.columns.len() {
+            let field = match (self.positions[index], self.has_header) {
+                (Some(position), _) if position < self.fields.len() => Some(self.fields[position]),
+                (_, true) => None,
+                (_, false) => {
+                    let (found, name) = (self.fields.len(), self.columns[index].name().to_owned());
+                    self.undo_row(index);
+                    let reason = format!("the record has only {found} fields");
+                    return Err(Poison::new("22P04", reason).in_column(&name));
+                }
+            };
+            let column = &mut self.columns[index];
+            let appended = match field {
+                Some(field) if field.is_quoted || field.end > field.start => {
+                    column.append_text(&self.text[field.start..field.end])
+                }
+                _ => column.append_null(),
+            };
+            if let Err(poison) = appended {
+                self.undo_row(index);
+                return Err(poison.in_column(self.columns[index].name()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads one record into `fields`; the text behind it.
+    fn record<'a>(&mut self, text: &'a str) -> Decoded<&'a str> {
+        self.fields.clear();
+        self.text.clear();
+        let mut rest = text;
+        loop {
+            let start = self.text.len();
+            let is_quoted = rest.starts_with('"');
+            if is_quoted {
+                rest = self.quoted(&rest[1..])?;
+            } else {
+                let end = rest.find([',', '\n', '\r', '"']).unwrap_or(rest.len());
+                self.text.push_str(&rest[..end]);
+                rest = &rest[end..];
+            }
+            self.fields.push(CsvField { start, end: self.text.len(), is_quoted });
+            match rest.as_bytes().first() {
+                Some(b',') => rest = &rest[1..],
+                None => return Ok(rest),
+                Some(b'\n') => return Ok(&rest[1..]),
+                Some(b'\r') if rest.starts_with("\r\n") => return Ok(&rest[2..]),
+                Some(_) => {
+                    return Err(Poison::new(
+                        "22P04",
+                        "invalid CSV: stray quote or carriage return",
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Reads the rest of a quoted field behind its opening quote.
+    fn quoted<'a>(&mut self, text: &'a str) -> Decoded<&'a str> {
+        let mut rest = text;
+        loop {
+            let Some(quote) = rest.find('"') else {
+                return Err(Poison::new("22P04", "invalid CSV: missing closing quote"));
+            };
+            self.text.push_str(&rest[..quote]);
+            rest = &rest[quote + 1..];
+            if !rest.starts_with('"') {
+                return Ok(rest);
+            }
+            self.text.push('"');
+            rest = &rest[1..];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::{
+        array::AsArray,
+        datatypes::{DataType, Int64Type},
+    };
+
+    use super::*;
+
+    fn csv(has_header: bool) -> Csv {
+        let source = |position, name: &str| Source { position, name: name.to_owned() };
+        let fields = [
+            (Field::new("n", DataType::Int64, true), source(0, "n")),
+            (Field::new("t", DataType::Utf8, true), source(2, "t")),
+        ];
+        Csv::new(&fields, has_header).unwrap()
+    }
+
+    fn rows(csv: &mut Csv) -> Vec<(Option<i64>, Option<String>)> {
+        let columns = csv.finish().unwrap();
+        let texts = columns[1].as_string::<i32>().iter();
+        let numbers = columns[0].as_primitive::<Int64Type>().iter();
+        numbers.zip(texts.map(|text| text.map(str::to_owned))).collect()
+    }
+
+    #[test]
+    fn quotes_commas_and_line_ends_follow_rfc_4180() {
+        let mut csv = csv(false);
+        let message = b"1,x,\"a,\"\"b\"\"\nc\"\r\n,,\"\"\n3,y,z,more";
+        assert_eq!(csv.decode(Some(message)), Ok(3));
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            rows(&mut csv),
+            [(Some(1), text("a,\"b\"\nc")), (None, text("")), (Some(3), text("z"))]
+        );
+    }
+
+    #[test]
+    fn a_header_names_the_fields_of_its_message() {
+        let mut csv = csv(true);
+        assert_eq!(csv.decode(Some(b"t,n\nx,7\n")), Ok(1));
+        assert_eq!(csv.decode(Some(b"n\n8")), Ok(1));
+        assert_eq!(csv.decode(Some(b"n,t\n")), Ok(0));
+        assert_eq!(rows(&mut csv), [(Some(7), Some("x".to_owned())), (Some(8), None)]);
+    }
+
+    #[test]
+    fn a_poison_record_takes_back_its_message() {
+        let mut csv = csv(false);
+        assert_eq!(csv.decode(Some(b"1,,a")), Ok(1));
+        for message in ["2,,b\nx,,c", "2,,b\n3", "2,,\"b", "2,,b\"c", "2,,\"b\"c", "2,,b\rc"] {
+            assert!(csv.decode(Some(message.as_bytes())).is_err(), "{message}");
+        }
+        assert!(csv.decode(Some(b"\xff,,a")).is_err());
+        assert_eq!(csv.decode(None), Ok(1));
+        assert_eq!(rows(&mut csv), [(Some(1), Some("a".to_owned())), (None, None)]);
+    }
+}
