@@ -74,6 +74,7 @@ pub fn run(mut dag: Dag, last: VertexId, parts: &StreamParts, query_id: u64) -> 
             }
         }),
         finished: Box::new(move |ended| end.end(&ended)),
+        epoch_interval: None,
     })?;
     Ok(Box::pin(ClientStream { rows, execution }))
 }

@@ -1,6 +1,6 @@
 //! `Dag`: vertices and edges as data; built by the planner, validated here, run by `execution`.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use crate::{Error, Result, processor::ProcessorSupplier};
 
@@ -98,11 +98,79 @@ impl Dag {
     /// Checks what can be checked before a start: ids in range, no cycle, ordinals of each vertex
     /// `0..n` without gaps, Isolated only between vertices of equal parallelism.
     pub fn validate(&self) -> Result<()> {
+        let broken = |text: String| Err(Error::Internal(text));
+        let vertex_count = self.vertices.len();
         for edge in &self.edges {
-            if edge.source.0 >= self.vertices.len() || edge.target.0 >= self.vertices.len() {
-                return Err(Error::Internal("edge to a vertex that is not there".to_owned()));
+            if edge.source.0 >= vertex_count || edge.target.0 >= vertex_count {
+                return broken("an edge to a vertex that is not there".to_owned());
+            }
+            let (source, target) = (&self.vertices[edge.source.0], &self.vertices[edge.target.0]);
+            if edge.routing == Routing::Isolated && source.parallelism != target.parallelism {
+                let (from, to) = (&source.name, &target.name);
+                return broken(format!("an isolated edge between unequal \"{from}\" and \"{to}\""));
             }
         }
-        unimplemented!("owner: engine helper")
+        for (id, vertex) in self.vertices.iter().enumerate() {
+            let into = self.edges.iter().filter(|edge| edge.target.0 == id);
+            let mut ordinals: Vec<_> = into.map(|edge| edge.target_ordinal).collect();
+            ordinals.sort_unstable();
+            if ordinals.iter().enumerate().any(|(wanted, ordinal)| wanted != *ordinal) {
+                return broken(format!("inputs of \"{}\" are {ordinals:?}", vertex.name));
+            }
+            if vertex.parallelism == Parallelism::Exactly(0) {
+                return broken(format!("\"{}\" has no instance", vertex.name));
+            }
+        }
+        self.validate_acyclic()
+    }
+
+    /// Takes away vertices without inputs until none is left; what cannot be taken is a cycle.
+    fn validate_acyclic(&self) -> Result<()> {
+        let mut inputs: Vec<_> = (0..self.vertices.len()).map(|id| self.input_count(id)).collect();
+        let mut free: Vec<_> = (0..inputs.len()).filter(|id| inputs[*id] == 0).collect();
+        let mut taken = 0;
+        while let Some(id) = free.pop() {
+            taken += 1;
+            for edge in self.edges.iter().filter(|edge| edge.source.0 == id) {
+                inputs[edge.target.0] -= 1;
+                if inputs[edge.target.0] == 0 {
+                    free.push(edge.target.0);
+                }
+            }
+        }
+        if taken < self.vertices.len() {
+            return Err(Error::Internal("the dag has a cycle".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Number of edges into the vertex at that index.
+    pub(crate) fn input_count(&self, vertex: usize) -> usize {
+        self.edges.iter().filter(|edge| edge.target.0 == vertex).count()
+    }
+}
+
+impl Parallelism {
+    /// Instances on a member with so many workers.
+    pub fn instances(self, worker_count: usize) -> usize {
+        match self {
+            Parallelism::Workers => worker_count,
+            Parallelism::Exactly(count) => count,
+        }
+    }
+}
+
+impl fmt::Display for Routing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Routing::Unicast => formatter.write_str("unicast"),
+            Routing::Isolated => formatter.write_str("isolated"),
+            Routing::Partitioned(columns) => {
+                let columns: Vec<_> = columns.iter().map(usize::to_string).collect();
+                write!(formatter, "partitioned({})", columns.join(", "))
+            }
+            Routing::Broadcast => formatter.write_str("broadcast"),
+            Routing::ToOne => formatter.write_str("to-one"),
+        }
     }
 }

@@ -243,6 +243,11 @@ impl Outbox {
         None
     }
 
+    /// Appends whatever the room: the tasklet's own barriers and ends.
+    pub(crate) fn append(&mut self, item: Item) {
+        self.items.push_back(item);
+    }
+
     /// [`Outbox::offer`] for items the caller will be asked for again.
     pub fn offer_or_retry(&mut self, item: Item) -> Done {
         match self.offer(item) {

@@ -1,0 +1,297 @@
+//! `Engine`: the workers of a member. It starts executions and stops them all when it is closed.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use crossbeam_utils::sync::{Parker, Unparker};
+use parking_lot::{Condvar, Mutex};
+use storage::{Grid, env::Rng};
+
+use super::{
+    EdgeStats, ExecutionEnd, VertexStats,
+    member_plan::{MemberPlan, Site},
+    scheduler::SeededScheduler,
+    shared::{Conclusion, Shared},
+    worker::{Intake, Slot, Worker},
+};
+use crate::{Error, Result, dag::Dag, state::StateChunk};
+
+/// How long closing waits for the executions to end. A connector may need a while to hang up.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Limits of the engine.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Cooperative worker threads; at least 1.
+    pub worker_count: usize,
+    /// Items a queue between two tasklets holds; at least 1. An item is a batch of up to 8192 rows,
+    /// so 16 of them are more than a worker takes in one round; tests use 1.
+    pub queue_capacity: usize,
+}
+
+/// The workers of a member; runs executions. Dropping it cancels all of them and waits.
+pub struct Engine {
+    config: EngineConfig,
+    grid: Arc<Grid>,
+    intakes: Vec<Arc<Intake>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    conclusion: Conclusion,
+    execution_ids: AtomicU64,
+    running: Arc<Running>,
+}
+
+/// The executions that have not ended.
+#[derive(Default)]
+struct Running {
+    executions: Mutex<HashMap<u64, Weak<Shared>>>,
+    /// Notified when one has ended.
+    ended: Condvar,
+    /// Whether the engine was closed: nothing is started any more. Written under `executions`.
+    is_closed: AtomicBool,
+}
+
+/// What to run.
+pub struct ExecutionRequest {
+    /// The dag.
+    pub dag: Dag,
+    /// Job or query id.
+    pub job_id: u64,
+    /// Job name, or `query`.
+    pub job_name: Arc<str>,
+    /// State saved by a terminal barrier of an earlier execution of the same SQL, by vertex name.
+    pub restore: Vec<(String, Vec<StateChunk>)>,
+    /// Called, from a worker, when trouble of a source or sink begins or is over.
+    pub trouble: Arc<dyn Fn(Option<String>) + Send + Sync>,
+    /// Called once, off the workers, when the execution has ended and freed everything. Not called
+    /// if [`Engine::run`] refuses.
+    pub finished: Box<dyn FnOnce(ExecutionEnd) + Send>,
+    /// Distance of light epoch barriers; `None` (most dags) runs none.
+    pub epoch_interval: Option<Duration>,
+}
+
+/// A running execution; dropping it does not stop it.
+#[derive(Clone)]
+pub struct Execution {
+    shared: Arc<Shared>,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { worker_count: cores, queue_capacity: 16 }
+    }
+}
+
+impl Engine {
+    /// Starts the workers.
+    pub fn start(config: EngineConfig, grid: Arc<Grid>) -> Result<Arc<Self>> {
+        let mut intakes = Vec::new();
+        let mut threads = Vec::new();
+        for index in 0..config.worker_count {
+            let parker = Parker::new();
+            let intake = Arc::new(Intake::new(parker.unparker().clone()));
+            let clock = Arc::clone(&grid.env().clock);
+            let worker = Worker::new(Arc::clone(&intake), parker, clock);
+            threads.push(spawn(format!("tw-worker-{index}"), move || worker.run())?);
+            intakes.push(intake);
+        }
+        Self::of(config, grid, intakes, threads, Conclusion::Thread)
+    }
+
+    /// An engine without threads, on the simulated env: its tasklets are called by the scheduler, in
+    /// an order drawn from `rng`.
+    pub fn simulated(
+        config: EngineConfig,
+        grid: Arc<Grid>,
+        rng: Rng,
+    ) -> Result<(Arc<Self>, SeededScheduler)> {
+        let intake = Arc::new(Intake::new(Parker::new().unparker().clone()));
+        let clock = Arc::clone(&grid.env().clock);
+        let scheduler = SeededScheduler::new(Arc::clone(&intake), rng, clock);
+        let engine = Self::of(config, grid, vec![intake], Vec::new(), Conclusion::Inline)?;
+        Ok((engine, scheduler))
+    }
+
+    fn of(
+        config: EngineConfig,
+        grid: Arc<Grid>,
+        intakes: Vec<Arc<Intake>>,
+        threads: Vec<JoinHandle<()>>,
+        conclusion: Conclusion,
+    ) -> Result<Arc<Self>> {
+        if config.worker_count == 0 || config.queue_capacity == 0 {
+            let message = "worker count and queue capacity must be at least 1".to_owned();
+            return Err(Error::Invalid { code: "22023", message });
+        }
+        Ok(Arc::new(Self {
+            config,
+            grid,
+            intakes,
+            threads: Mutex::new(threads),
+            conclusion,
+            execution_ids: AtomicU64::new(0),
+            running: Arc::default(),
+        }))
+    }
+
+    /// The grid the processors work on.
+    pub fn grid(&self) -> &Arc<Grid> {
+        &self.grid
+    }
+
+    /// Number of workers.
+    pub fn worker_count(&self) -> usize {
+        self.config.worker_count
+    }
+
+    /// Validates and starts a dag; the rows flow when this returns. Processors are made,
+    /// initialised and restored on the caller's thread.
+    pub fn run(&self, mut request: ExecutionRequest) -> Result<Execution> {
+        let execution_id = self.execution_ids.fetch_add(1, Ordering::Relaxed);
+        let unparkers: Vec<Unparker> =
+            self.intakes.iter().map(|intake| intake.unparker.clone()).collect();
+        let site = Site {
+            grid: &self.grid,
+            unparkers,
+            worker_count: self.config.worker_count,
+            queue_capacity: self.config.queue_capacity,
+            execution_id,
+            conclusion: self.conclusion,
+        };
+        let running = Arc::clone(&self.running);
+        let finished = request.finished;
+        request.finished = Box::new(move |end| {
+            running.remove(execution_id);
+            finished(end);
+        });
+        let plan = MemberPlan::build(request, &site)?;
+        let shared = Arc::clone(&plan.shared);
+        self.running.add(execution_id, &shared)?;
+        self.launch(plan);
+        Ok(Execution { shared })
+    }
+
+    fn launch(&self, plan: MemberPlan) {
+        let mut by_worker: Vec<Vec<Slot>> = self.intakes.iter().map(|_| Vec::new()).collect();
+        for (worker, slot) in plan.cooperative {
+            by_worker[worker].push(slot);
+        }
+        for (parker, slot) in plan.blocking {
+            if self.conclusion == Conclusion::Inline {
+                by_worker[0].push(slot);
+                continue;
+            }
+            let intake = Arc::new(Intake::new(parker.unparker().clone()));
+            let name = format!("tw-{}", slot.name);
+            intake.add(vec![slot]);
+            intake.close();
+            let worker =
+                Worker::new(Arc::clone(&intake), parker, Arc::clone(&self.grid.env().clock));
+            if let Err(error) = spawn(name, move || worker.run()) {
+                // The tasklet must end for the execution to: a shared worker does it.
+                plan.shared.fail(error);
+                by_worker[0].append(&mut intake.slots.lock());
+            }
+        }
+        for (intake, slots) in self.intakes.iter().zip(by_worker) {
+            if !slots.is_empty() {
+                intake.add(slots);
+            }
+        }
+    }
+
+    /// Cancels every execution and waits until they have ended, within a bound.
+    pub fn close(&self) {
+        self.running.cancel_all();
+        for intake in &self.intakes {
+            intake.close();
+        }
+        if self.conclusion == Conclusion::Thread && !self.running.wait_for_end(CLOSE_TIMEOUT) {
+            tracing::warn!("executions still running after {CLOSE_TIMEOUT:?}");
+            return;
+        }
+        let this_thread = std::thread::current().id();
+        for thread in self.threads.lock().drain(..) {
+            if thread.thread().id() != this_thread {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Execution {
+    /// Stops as soon as every tasklet has returned; `finished` gets `Cancelled`.
+    pub fn cancel(&self) {
+        self.shared.cancel();
+    }
+
+    /// Sends a terminal barrier from all sources; `finished` gets `Suspended`, or `Completed` if
+    /// every source had ended before.
+    pub fn suspend(&self) {
+        if self.shared.barriers.request_terminal() {
+            self.shared.wake_all();
+        }
+    }
+
+    /// Numbers of its vertices, in dag order.
+    pub fn vertex_stats(&self) -> Vec<VertexStats> {
+        self.shared.vertices.iter().map(|vertex| vertex.read()).collect()
+    }
+
+    /// Numbers of its edges, in dag order.
+    pub fn edge_stats(&self) -> Vec<EdgeStats> {
+        self.shared.edges.iter().map(|edge| edge.read()).collect()
+    }
+}
+
+impl Running {
+    fn add(&self, id: u64, shared: &Arc<Shared>) -> Result<()> {
+        let mut executions = self.executions.lock();
+        if self.is_closed.load(Ordering::Acquire) {
+            return Err(Error::Cancelled);
+        }
+        executions.insert(id, Arc::downgrade(shared));
+        Ok(())
+    }
+
+    fn remove(&self, id: u64) {
+        self.executions.lock().remove(&id);
+        self.ended.notify_all();
+    }
+
+    /// Nothing starts any more, and what runs ends.
+    fn cancel_all(&self) {
+        let executions = self.executions.lock();
+        self.is_closed.store(true, Ordering::Release);
+        let all: Vec<_> = executions.values().filter_map(Weak::upgrade).collect();
+        drop(executions);
+        all.iter().for_each(|shared| shared.cancel());
+    }
+
+    fn wait_for_end(&self, timeout: Duration) -> bool {
+        let mut executions = self.executions.lock();
+        let is_timeout = self
+            .ended
+            .wait_while_for(&mut executions, |executions| !executions.is_empty(), timeout)
+            .timed_out();
+        !is_timeout
+    }
+}
+
+fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    let thread = std::thread::Builder::new().name(name);
+    thread.spawn(body).map_err(|error| Error::Limit(format!("could not start a thread: {error}")))
+}

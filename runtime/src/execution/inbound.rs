@@ -1,0 +1,159 @@
+//! Drains the queues of one instance's inputs, coalesces their watermarks and aligns barriers.
+//!
+//! ```text
+//!   queue A ── r3 r2 ▌n │ r1 ─►   A delivered barrier n: it is not read until B has it too
+//!   queue B ───── r5 r4 r3 ▌n ►   rows before n on B are still taken
+//!            ─────────────────►   both at n: Event::Barrier(n), then both are read again
+//! ```
+//! Draining stops at an event, so a watermark, a barrier or an end never overtakes rows, and rows
+//! behind it are not seen before it was handled.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use super::{queue::Queue, watermarks::Watermarks};
+use crate::{
+    Error, Result,
+    item::{Barrier, Item, Watermark},
+    processor::Inbox,
+};
+
+/// Batches that wait in the inboxes of an instance at most: enough to amortise a call, few enough
+/// that back-pressure reaches the queues.
+const INBOX_BATCHES_MAX: usize = 8;
+
+/// What the rows drained so far are followed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The coalesced watermark moved.
+    Watermark(Watermark),
+    /// Every queue of that input has ended.
+    InputEnd(usize),
+    /// Every live queue has delivered this barrier.
+    Barrier(Barrier),
+}
+
+/// One queue of an input.
+struct Lane {
+    ordinal: usize,
+    queue: Arc<Queue>,
+    has_barrier: bool,
+    is_done: bool,
+}
+
+/// All queues that lead to one instance.
+pub struct Inbound {
+    lanes: Vec<Lane>,
+    /// Queues of each input that have not ended.
+    live: Vec<usize>,
+    watermarks: Watermarks,
+    /// The barrier being aligned.
+    barrier: Option<Barrier>,
+    events: VecDeque<Event>,
+    /// Lane to look at first, so that none starves.
+    next: usize,
+}
+
+impl Inbound {
+    /// Over `queues`, each with the input it belongs to, of an instance with `input_count` inputs.
+    pub fn new(queues: Vec<(usize, Arc<Queue>)>, input_count: usize) -> Self {
+        let mut live = vec![0; input_count];
+        queues.iter().for_each(|(ordinal, _)| live[*ordinal] += 1);
+        let watermarks = Watermarks::new(queues.len());
+        let unfed = live.iter().enumerate().filter(|(_, live)| **live == 0);
+        let events = unfed.map(|(ordinal, _)| Event::InputEnd(ordinal)).collect();
+        let lanes = queues
+            .into_iter()
+            .map(|(ordinal, queue)| Lane { ordinal, queue, has_barrier: false, is_done: false })
+            .collect();
+        Self { lanes, live, watermarks, barrier: None, events, next: 0 }
+    }
+
+    /// The next event; only after the inboxes have been emptied.
+    pub fn next_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Whether all inputs have ended and every event was taken.
+    pub fn is_exhausted(&self) -> bool {
+        self.events.is_empty() && self.live.iter().all(|live| *live == 0)
+    }
+
+    /// Moves items from the queues until an event, full inboxes or empty queues. Answers the rows
+    /// moved, or `None` if nothing moved at all.
+    pub fn drain(&mut self, inboxes: &mut [Inbox]) -> Result<Option<u64>> {
+        let mut rows = 0;
+        let mut batches = 0;
+        let mut has_moved = false;
+        let mut misses = 0;
+        while misses < self.lanes.len() && batches < INBOX_BATCHES_MAX && self.events.is_empty() {
+            let index = self.next;
+            self.next = (self.next + 1) % self.lanes.len();
+            let lane = &self.lanes[index];
+            let item = if lane.is_done || lane.has_barrier { None } else { lane.queue.pop() };
+            let Some(item) = item else {
+                misses += 1;
+                continue;
+            };
+            misses = 0;
+            has_moved = true;
+            if let Item::Batch(batch) = item {
+                rows += batch.len() as u64;
+                batches += 1;
+                inboxes[lane.ordinal].push(batch);
+            } else {
+                self.control(index, item)?;
+            }
+        }
+        Ok(has_moved.then_some(rows))
+    }
+
+    /// Swallows everything from now on.
+    pub fn close(&mut self) {
+        self.lanes.iter().for_each(|lane| lane.queue.close());
+        self.events.clear();
+        self.live.fill(0);
+    }
+
+    fn control(&mut self, index: usize, item: Item) -> Result<()> {
+        match item {
+            Item::Batch(_) => unreachable!("rows go to the inbox"),
+            Item::Watermark(watermark) => {
+                let moved = self.watermarks.observe(index, watermark);
+                self.events.extend(moved.map(Event::Watermark));
+            }
+            Item::Barrier(barrier) => {
+                if self.barrier.is_some_and(|aligning| aligning != barrier) {
+                    return Err(Error::Internal(format!(
+                        "barrier {barrier:?} arrived while {:?} is aligned",
+                        self.barrier
+                    )));
+                }
+                self.barrier = Some(barrier);
+                self.lanes[index].has_barrier = true;
+                self.align();
+            }
+            Item::Done => {
+                let lane = &mut self.lanes[index];
+                lane.is_done = true;
+                self.live[lane.ordinal] -= 1;
+                let ordinal = lane.ordinal;
+                self.events.extend(self.watermarks.end(index).into_iter().map(Event::Watermark));
+                if self.live[ordinal] == 0 {
+                    self.events.push_back(Event::InputEnd(ordinal));
+                }
+                self.align();
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the barrier through when no live lane is still before it.
+    fn align(&mut self) {
+        let Some(barrier) = self.barrier else { return };
+        if self.lanes.iter().all(|lane| lane.is_done || lane.has_barrier) {
+            self.lanes.iter_mut().for_each(|lane| lane.has_barrier = false);
+            self.barrier = None;
+            self.events.push_back(Event::Barrier(barrier));
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! The phase machine around one processor: feeds it, empties it, and carries barriers through it.
+//!
+//! ```text
+//!            ┌────────────── Running ◄───────────────────────────────┐
+//!            │ rows → process, none → idle                           │
+//!   Watermark│ InputEnd│   Barrier│                        (not terminal)
+//!            ▼         ▼          ▼                                  │
+//!      Watermark  CompletingInput  Epoch ──► Saving ──► Passing ─────┤
+//!            └────┬────┘                                             │ terminal
+//!              Running ── all inputs ended, finished ──► Completing ─┴─► Ended
+//! ```
+//! In every phase the outbox is emptied into the queues first; while a queue refuses, nothing else
+//! is called. Events are handled only when the inboxes are empty: rows are never overtaken.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use storage::env::Clock;
+
+use super::{
+    inbound::{Event, Inbound},
+    outbound::Outbound,
+    progress::Progress,
+    shared::{EndedInstance, Shared, guarded},
+    signal::Signal,
+    stats::InstanceStats,
+    tasklet::Tasklet,
+};
+use crate::{
+    Result,
+    item::{Barrier, BarrierKind, IDLE, Item, Watermark},
+    processor::{Done, Inbox, Outbox, Processor},
+    state::{StateChunk, StateWriter},
+};
+
+/// A call ends after the step that passes this: the slice of a worker a tasklet gets.
+const CALL_BUDGET_NANOS: u64 = 500_000;
+/// Steps of one call at most, also where the clock stands still.
+const STEPS_MAX: usize = 64;
+/// Items a call of the processor may emit before they must be delivered.
+const OUTBOX_CAPACITY_MAX: usize = 8;
+
+/// Where the machine is.
+enum Phase {
+    /// Takes rows and calls `idle`; an event, the end of all inputs or of the need for them ends it.
+    Running,
+    /// Waits for the processor to accept the watermark.
+    Watermark(Watermark),
+    /// Waits for the processor to emit what the end of one input releases.
+    CompletingInput(usize),
+    /// Waits for the processor to emit what belongs before the barrier.
+    Epoch(Barrier),
+    /// Waits for the processor to write its state.
+    Saving(Barrier, StateWriter),
+    /// Waits for the processor to emit what is left.
+    Completing,
+    /// Waits for the last items to be delivered.
+    Ended,
+}
+
+/// Which instance of which vertex.
+#[derive(Debug, Clone)]
+pub(super) struct InstanceId {
+    pub(super) vertex: usize,
+    pub(super) name: Arc<str>,
+    pub(super) index: usize,
+}
+
+/// One processor and the queues around it.
+pub(super) struct ProcessorTasklet {
+    id: InstanceId,
+    /// Taken when it has ended.
+    processor: Option<Box<dyn Processor>>,
+    is_source: bool,
+    inboxes: Vec<Inbox>,
+    inbound: Inbound,
+    outbox: Outbox,
+    outbound: Outbound,
+    phase: Phase,
+    /// Epoch of the newest barrier that passed.
+    epoch_seen: u64,
+    saved: Option<Vec<StateChunk>>,
+    is_completed: bool,
+    shared: Arc<Shared>,
+    stats: Arc<InstanceStats>,
+    signal: Arc<Signal>,
+    clock: Arc<dyn Clock>,
+}
+
+/// Everything a tasklet is put together from.
+pub(super) struct Parts {
+    pub(super) id: InstanceId,
+    pub(super) processor: Box<dyn Processor>,
+    pub(super) input_count: usize,
+    pub(super) inbound: Inbound,
+    pub(super) outbound: Outbound,
+    pub(super) queue_capacity: usize,
+    pub(super) shared: Arc<Shared>,
+    pub(super) stats: Arc<InstanceStats>,
+    pub(super) signal: Arc<Signal>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Tasklet for ProcessorTasklet {
+    fn call(&mut self) -> Progress {
+        if self.shared.is_cancelled() {
+            self.end();
+            return Progress::Ended;
+        }
+        let name = Arc::clone(&self.id.name);
+        match guarded(&name, || self.slice()) {
+            Ok(Progress::Ended) => {
+                self.end();
+                Progress::Ended
+            }
+            Ok(progress) => progress,
+            Err(error) => {
+                self.shared.fail(error);
+                self.end();
+                Progress::Ended
+            }
+        }
+    }
+}
+
+impl ProcessorTasklet {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self {
+            id: parts.id,
+            processor: Some(parts.processor),
+            is_source: parts.input_count == 0,
+            inboxes: (0..parts.input_count).map(|_| Inbox::default()).collect(),
+            inbound: parts.inbound,
+            outbox: Outbox::new(parts.queue_capacity.min(OUTBOX_CAPACITY_MAX)),
+            outbound: parts.outbound,
+            phase: Phase::Running,
+            epoch_seen: 0,
+            saved: None,
+            is_completed: false,
+            shared: parts.shared,
+            stats: parts.stats,
+            signal: parts.signal,
+            clock: parts.clock,
+        }
+    }
+
+    fn slice(&mut self) -> Result<Progress> {
+        let start = self.clock.monotonic_nanos();
+        let mut progress = Progress::None;
+        if self.outbound.is_abandoned() {
+            return Ok(Progress::Ended);
+        }
+        for _ in 0..STEPS_MAX {
+            let flushed = self.flush()?;
+            if flushed.has_moved {
+                progress = Progress::Made;
+            }
+            if !flushed.is_clear {
+                return Ok(progress);
+            }
+            if matches!(self.phase, Phase::Ended) {
+                return Ok(Progress::Ended);
+            }
+            if !self.step()? {
+                return Ok(progress);
+            }
+            progress = Progress::Made;
+            if self.clock.monotonic_nanos() - start > CALL_BUDGET_NANOS {
+                break;
+            }
+        }
+        Ok(progress)
+    }
+
+    fn flush(&mut self) -> Result<super::outbound::Flushed> {
+        let Self { outbound, outbox, stats, is_source, .. } = self;
+        outbound.flush(outbox, |item| match item {
+            Item::Batch(batch) => {
+                stats.rows_out.fetch_add(batch.len() as u64, Ordering::Relaxed);
+            }
+            Item::Watermark(watermark) if *is_source && watermark.time != IDLE => {
+                stats.watermark.store(watermark.time, Ordering::Relaxed);
+            }
+            _ => (),
+        })
+    }
+
+    /// One step of the machine, with an empty outbox; whether anything moved.
+    fn step(&mut self) -> Result<bool> {
+        let processor = self.processor.as_deref_mut().expect("it has not ended");
+        let outbox = &mut self.outbox;
+        let is_done = match &mut self.phase {
+            Phase::Running => return self.run(),
+            Phase::Watermark(watermark) => processor.watermark(*watermark, outbox)?,
+            Phase::CompletingInput(ordinal) => processor.complete(*ordinal, outbox)?,
+            Phase::Epoch(barrier) => processor.epoch(barrier.epoch, outbox)?,
+            Phase::Saving(_, writer) => processor.save(writer)?,
+            Phase::Completing => processor.complete(usize::MAX, outbox)?,
+            Phase::Ended => return Ok(false),
+        };
+        if is_done == Done::No {
+            // A save works through its state in slices without emitting anything.
+            return Ok(outbox.peek().is_some() || matches!(self.phase, Phase::Saving(..)));
+        }
+        self.advance();
+        Ok(true)
+    }
+
+    /// The phase is done: what follows it.
+    fn advance(&mut self) {
+        self.phase = match std::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Running | Phase::Watermark(_) | Phase::CompletingInput(_) => Phase::Running,
+            Phase::Epoch(barrier) if barrier.kind == BarrierKind::Epoch => self.pass(barrier),
+            Phase::Epoch(barrier) => Phase::Saving(barrier, StateWriter::default()),
+            Phase::Saving(barrier, writer) => {
+                self.saved = Some(writer.chunks);
+                self.pass(barrier)
+            }
+            Phase::Completing | Phase::Ended => {
+                self.is_completed = true;
+                self.emit(Item::Done);
+                Phase::Ended
+            }
+        };
+    }
+
+    fn pass(&mut self, barrier: Barrier) -> Phase {
+        assert!(barrier.epoch > self.epoch_seen, "barriers pass once and in order");
+        self.epoch_seen = barrier.epoch;
+        self.emit(Item::Barrier(barrier));
+        if self.shared.barriers.pass(barrier) {
+            self.shared.wake_all();
+        }
+        if barrier.kind == BarrierKind::Terminal { Phase::Ended } else { Phase::Running }
+    }
+
+    /// The tasklet's own items wait behind what the processor's last call emitted.
+    fn emit(&mut self, item: Item) {
+        self.outbox.append(item);
+    }
+
+    fn run(&mut self) -> Result<bool> {
+        let processor = self.processor.as_deref_mut().expect("it has not ended");
+        if processor.is_finished() {
+            self.finish();
+            return Ok(true);
+        }
+        if let Some(ordinal) = self.inboxes.iter().position(|inbox| !inbox.is_empty()) {
+            let inbox = &mut self.inboxes[ordinal];
+            let waiting = inbox.len();
+            processor.process(ordinal, inbox, &mut self.outbox)?;
+            if inbox.len() < waiting || self.outbox.peek().is_some() {
+                return Ok(true);
+            }
+            return self.idle();
+        }
+        if let Some(event) = self.inbound.next_event() {
+            self.phase = self.enter(event);
+            return Ok(true);
+        }
+        if let Some(rows) = self.inbound.drain(&mut self.inboxes)? {
+            self.stats.rows_in.fetch_add(rows, Ordering::Relaxed);
+            return Ok(true);
+        }
+        if self.is_source {
+            self.poll_epoch_interval();
+            if let Some(barrier) = self.shared.barriers.after(self.epoch_seen) {
+                self.phase = Phase::Epoch(barrier);
+                return Ok(true);
+            }
+        } else if self.inbound.is_exhausted() {
+            self.phase = Phase::Completing;
+            return Ok(true);
+        }
+        self.idle()
+    }
+
+    fn idle(&mut self) -> Result<bool> {
+        let processor = self.processor.as_deref_mut().expect("it has not ended");
+        if processor.idle(&mut self.outbox)? == Done::Yes {
+            self.finish();
+            return Ok(true);
+        }
+        Ok(self.outbox.peek().is_some())
+    }
+
+    /// No more input is needed: what is on its way is swallowed.
+    fn finish(&mut self) {
+        self.inboxes.iter_mut().for_each(Inbox::clear);
+        self.inbound.close();
+        self.phase = Phase::Completing;
+    }
+
+    fn enter(&self, event: Event) -> Phase {
+        match event {
+            Event::Watermark(watermark) => {
+                if watermark.time != IDLE {
+                    self.stats.watermark.store(watermark.time, Ordering::Relaxed);
+                }
+                Phase::Watermark(watermark)
+            }
+            Event::InputEnd(ordinal) => Phase::CompletingInput(ordinal),
+            Event::Barrier(barrier) => Phase::Epoch(barrier),
+        }
+    }
+
+    fn poll_epoch_interval(&self) {
+        let now = self.clock.monotonic_nanos();
+        let Some((next, is_new)) = self.shared.barriers.poll_interval(now) else { return };
+        self.signal.raise_at(next);
+        if is_new {
+            self.shared.wake_all();
+        }
+    }
+
+    /// Leaves: upstream is told, the processor is handed to the conclusion.
+    fn end(&mut self) {
+        let Some(processor) = self.processor.take() else { return };
+        self.inboxes.iter_mut().for_each(Inbox::clear);
+        self.inbound.close();
+        if self.shared.barriers.end(self.epoch_seen) {
+            self.shared.wake_all();
+        }
+        self.shared.end(EndedInstance {
+            vertex: self.id.vertex,
+            index: self.id.index,
+            processor,
+            saved: self.saved.take(),
+            is_completed: self.is_completed,
+        });
+    }
+}
