@@ -217,6 +217,8 @@ pub struct CopyOptions {
 
 /// COPY … FROM STDIN: the server parses the lines into batches of `columns` and writes them here.
 pub struct CopyIn {
+    /// Name of the table, for messages.
+    pub table: String,
     /// Columns the client sends, in order.
     pub columns: Vec<OutputColumn>,
     /// Arrow schema of the batches to write: the same columns.

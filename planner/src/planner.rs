@@ -134,4 +134,21 @@ impl Planner {
         let _ = (session, sql);
         unimplemented!("owner: planner-core helper")
     }
+
+    /// The keyed plan of a prepared statement, if it is one and still valid. Cheap: for the
+    /// connection's own thread.
+    pub fn keyed_plan(
+        &self,
+        session: &Session,
+        prepared: &Arc<Prepared>,
+    ) -> Option<Arc<KeyedPlan>> {
+        let _ = (session, prepared);
+        unimplemented!("owner: planner-core helper")
+    }
+
+    /// Whether the objects a prepared statement names are what they were. Cheap.
+    pub fn is_current(&self, session: &Session, prepared: &Prepared) -> bool {
+        let _ = (session, prepared);
+        unimplemented!("owner: planner-core helper")
+    }
 }

@@ -1,0 +1,72 @@
+//! What was typed: the command line and its `TIDEWATER_…` environment. Nothing is checked here
+//! beyond its syntax; `config.rs` decides what it means.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Parser, Subcommand};
+
+/// A SQL streaming database server that PostgreSQL clients talk to.
+///
+/// Tables live in memory, partitioned by key; continuous queries over Kafka and generators run as
+/// jobs. Connect with psql, or any PostgreSQL driver, as any user to any database.
+#[derive(Debug, Parser)]
+#[command(name = "tidewater", version, max_term_width = 100)]
+#[command(after_help = "Examples:\n  \
+    tidewater                         serve on 127.0.0.1:5433\n  \
+    tidewater demo                    the same, with a stream and a windowed job to look at\n  \
+    tidewater --listen 127.0.0.1:0    serve on a free port; stdout says `ready on ADDRESS`\n  \
+    psql -h 127.0.0.1 -p 5433         connect")]
+pub struct Args {
+    /// Address to serve SQL on; port 0 picks a free one [default: 127.0.0.1:5433]
+    #[arg(long, env = "TIDEWATER_LISTEN", value_name = "ADDRESS", global = true)]
+    pub listen: Option<SocketAddr>,
+
+    /// Keep everything in memory; this is the default until tables can be stored on disk
+    #[arg(long, env = "TIDEWATER_IN_MEMORY", global = true, conflicts_with = "data_dir")]
+    pub in_memory: bool,
+
+    /// Directory for tables on disk (not built yet: the server refuses to start with it)
+    #[arg(long, env = "TIDEWATER_DATA_DIR", value_name = "DIR", global = true)]
+    pub data_dir: Option<PathBuf>,
+
+    /// Worker threads for jobs and streaming queries [default: one a core]
+    #[arg(long, env = "TIDEWATER_WORKERS", value_name = "N", global = true)]
+    pub workers: Option<usize>,
+
+    /// TOML file with further settings; the command line counts more than the file
+    #[arg(long, env = "TIDEWATER_CONFIG", value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+
+    /// What to do instead of just serving
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Subcommands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Serve, and show a windowed job over a generated auction stream filling a table
+    Demo,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_well_formed() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn options_stand_before_or_behind_the_subcommand() {
+        for line in
+            [["tidewater", "demo", "--workers", "2"], ["tidewater", "--workers", "2", "demo"]]
+        {
+            let args = Args::try_parse_from(line).unwrap();
+            assert_eq!((args.workers, args.command), (Some(2), Some(Command::Demo)));
+        }
+    }
+}

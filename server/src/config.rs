@@ -1,0 +1,190 @@
+//! What the server needs to know, validated, without optional fields. Made from [`Args`] and the
+//! config file; a key that is not known is an error.
+
+use std::{net::SocketAddr, path::Path};
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::args::Args;
+
+/// Connections served at once unless the config file says otherwise.
+const CONNECTIONS_DEFAULT: usize = 1000;
+
+/// Items a queue between two tasklets holds.
+const QUEUE_CAPACITY_DEFAULT: usize = 1024;
+
+/// Bytes of a config file.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What a server runs with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Address to serve SQL on; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// Worker threads for dags.
+    pub worker_count: usize,
+    /// Owners simulated in this process; 1 is none.
+    pub simulated_owners: u16,
+    /// Items a queue between two tasklets holds.
+    pub queue_capacity: usize,
+    /// Bytes all tables together may take.
+    pub table_memory_max: usize,
+    /// Clients served at once.
+    pub connection_max: usize,
+}
+
+/// Why the server does not start.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// A flag or key has a value that cannot be.
+    #[error("{0}")]
+    Invalid(String),
+    /// The config file cannot be read.
+    #[error("config file {path}: {cause}")]
+    File {
+        /// Its path.
+        path: String,
+        /// What is wrong.
+        cause: String,
+    },
+}
+
+/// The config file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    listen: Option<SocketAddr>,
+    workers: Option<usize>,
+    simulated_owners: Option<u16>,
+    queue_capacity: Option<usize>,
+    table_memory_mb: Option<usize>,
+    max_connections: Option<usize>,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 5433)),
+            worker_count: core_count(),
+            simulated_owners: 1,
+            queue_capacity: QUEUE_CAPACITY_DEFAULT,
+            table_memory_max: usize::MAX,
+            connection_max: CONNECTIONS_DEFAULT,
+        }
+    }
+}
+
+/// Cores this process may use.
+pub fn core_count() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+impl ServerConfig {
+    /// The configuration of a command line and the file it names.
+    pub fn from_args(args: &Args) -> Result<Self, ConfigError> {
+        if args.data_dir.is_some() {
+            return Err(ConfigError::Invalid(
+                "--data-dir is not built yet: this version keeps all tables in memory and loses \
+                 them when it stops; start it without --data-dir (or with --in-memory)"
+                    .to_owned(),
+            ));
+        }
+        let file = args.config.as_deref().map(File::read).transpose()?.unwrap_or_default();
+        let default = Self::default();
+        let table_memory_max = file.table_memory_mb.map(|mb| mb.saturating_mul(1 << 20));
+        let config = Self {
+            listen: args.listen.or(file.listen).unwrap_or(default.listen),
+            worker_count: args.workers.or(file.workers).unwrap_or(default.worker_count),
+            simulated_owners: file.simulated_owners.unwrap_or(default.simulated_owners),
+            queue_capacity: file.queue_capacity.unwrap_or(default.queue_capacity),
+            table_memory_max: table_memory_max.unwrap_or(default.table_memory_max),
+            connection_max: file.max_connections.unwrap_or(default.connection_max),
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Refuses what cannot work.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if !self.listen.ip().is_loopback() {
+            return Err(ConfigError::Invalid(format!(
+                "--listen {} is refused: without roles and passwords, which are not built yet, \
+                 anyone who reaches the port could read and change everything; listen on a \
+                 loopback address such as 127.0.0.1:5433 and forward to it",
+                self.listen
+            )));
+        }
+        let bounds: [(&str, usize, std::ops::RangeInclusive<usize>); 5] = [
+            ("workers", self.worker_count, 1..=1024),
+            ("simulated_owners", usize::from(self.simulated_owners), 1..=64),
+            ("queue_capacity", self.queue_capacity, 1..=1 << 20),
+            ("max_connections", self.connection_max, 1..=100_000),
+            ("table_memory_mb", self.table_memory_max >> 20, 1..=usize::MAX),
+        ];
+        for (name, value, range) in bounds {
+            if !range.contains(&value) {
+                let (least, most) = (range.start(), range.end());
+                return Err(ConfigError::Invalid(format!(
+                    "{name} must be between {least} and {most}, not {value}"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl File {
+    fn read(path: &Path) -> Result<Self, ConfigError> {
+        let fail = |cause: String| ConfigError::File { path: path.display().to_string(), cause };
+        let size = std::fs::metadata(path).map_err(|error| fail(error.to_string()))?.len();
+        if size > FILE_BYTES_MAX {
+            return Err(fail(format!("it is larger than {FILE_BYTES_MAX} bytes")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
+        toml::from_str(&text).map_err(|error| fail(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use clap::Parser;
+
+    use super::*;
+
+    fn config(line: &[&str]) -> Result<ServerConfig, String> {
+        let line = [&["tidewater"], line].concat();
+        ServerConfig::from_args(&Args::try_parse_from(line).map_err(|error| error.to_string())?)
+            .map_err(|error| error.to_string())
+    }
+
+    fn with_file(text: &str, line: &[&str]) -> Result<ServerConfig, String> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        config(&[line, &["--config", file.path().to_str().unwrap()]].concat())
+    }
+
+    #[test]
+    fn command_line_counts_more_than_the_file() {
+        let file = "workers = 3\nqueue_capacity = 1\nlisten = \"127.0.0.1:7000\"\n";
+        let config = with_file(file, &["--workers", "2"]).unwrap();
+        assert_eq!((config.worker_count, config.queue_capacity), (2, 1));
+        assert_eq!(config.listen.port(), 7000);
+    }
+
+    #[test]
+    fn unknown_keys_and_impossible_values_are_errors() {
+        assert!(with_file("wrokers = 3\n", &[]).unwrap_err().contains("wrokers"));
+        assert!(with_file("workers = 0\n", &[]).unwrap_err().contains("workers must be between"));
+        assert!(config(&["--config", "/does/not/exist"]).is_err());
+    }
+
+    #[test]
+    fn other_addresses_and_disks_are_refused_with_the_way_out() {
+        assert!(config(&["--listen", "0.0.0.0:5433"]).unwrap_err().contains("loopback"));
+        assert!(config(&["--data-dir", "d"]).unwrap_err().contains("--in-memory"));
+        assert!(config(&["--listen", "[::1]:0", "--in-memory"]).is_ok());
+    }
+}

@@ -1,0 +1,426 @@
+//! Bytes → lines → fields, in PostgreSQL's text format and CSV. A line without a backslash (text)
+//! or a quote (CSV) is cut in place; only others are copied to take their escapes out.
+//!
+//! ```text
+//! pieces ─→ buffer ─ newline ─→ line ─ delimiter ─→ field ─→ ColumnBuilder
+//! ```
+
+use arrow::array::RecordBatch;
+use bytes::{Buf, BytesMut};
+use memchr::{memchr, memchr2};
+use planner::{Error, Result, plan::CopyIn};
+
+use super::columns::ColumnBuilder;
+use crate::wire::types::{TimeZone, parameter::utf8};
+
+/// Rows of a batch.
+const BATCH_ROWS: usize = 8192;
+
+/// Bytes of one line; a quote that nobody closes must not gather the whole input.
+const LINE_BYTES_MAX: usize = 64 << 20;
+
+/// Characters of a field that an error shows.
+const SHOWN_MAX: usize = 100;
+
+/// A failed COPY: the error and PostgreSQL's CONTEXT line.
+#[derive(Debug)]
+pub struct CopyError {
+    /// The error.
+    pub error: Error,
+    /// `COPY t, line 3, column k: "abc"`.
+    pub context: String,
+}
+
+/// Parses what the client sends and writes it.
+pub struct LineParser {
+    copy: CopyIn,
+    zone: TimeZone,
+    columns: Vec<ColumnBuilder>,
+    /// Bytes of the line that is not whole yet.
+    buffer: BytesMut,
+    /// Bytes of `buffer` that are known to hold no end of a line.
+    scanned: usize,
+    /// Rows in the builders.
+    row_count: usize,
+    /// Number of the present line, from 1.
+    line: u64,
+    /// Whether lines end in CR LF; the first line tells.
+    is_crlf: Option<bool>,
+    /// Whether `\.` was seen: the rest is ignored.
+    is_ended: bool,
+    /// A field with its escapes taken out.
+    scratch: Vec<u8>,
+}
+
+/// A field of a line.
+enum Field<'a> {
+    Null,
+    Text(&'a [u8]),
+}
+
+impl LineParser {
+    /// A parser before `copy`.
+    pub fn new(copy: CopyIn, zone: TimeZone) -> Self {
+        let fields = copy.columns.iter().zip(copy.schema.fields());
+        let columns = fields
+            .map(|(column, field)| {
+                ColumnBuilder::new(&column.sql_type, field.data_type(), BATCH_ROWS)
+            })
+            .collect();
+        Self {
+            copy,
+            zone,
+            columns,
+            buffer: BytesMut::new(),
+            scanned: 0,
+            row_count: 0,
+            line: 0,
+            is_crlf: None,
+            is_ended: false,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Takes a piece, which may end anywhere.
+    pub fn push(&mut self, piece: &[u8]) -> Result<(), CopyError> {
+        if self.is_ended {
+            return Ok(());
+        }
+        self.buffer.extend_from_slice(piece);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let result = self.lines(&mut buffer);
+        self.buffer = buffer;
+        result
+    }
+
+    /// Takes the last line, writes the rest and makes everything visible; answers the rows.
+    pub fn finish(mut self) -> Result<u64, CopyError> {
+        if !self.buffer.is_empty() && !self.is_ended {
+            let rest = std::mem::take(&mut self.buffer);
+            self.line(&rest)?;
+        }
+        self.write()?;
+        let context = self.context();
+        self.copy.finish().map_err(|error| CopyError { error, context })
+    }
+
+    fn lines(&mut self, buffer: &mut BytesMut) -> Result<(), CopyError> {
+        while let Some(end) = self.line_end(buffer) {
+            let line = buffer.split_to(end);
+            buffer.advance(1);
+            self.scanned = 0;
+            self.line(&line)?;
+            if self.is_ended {
+                buffer.clear();
+                return Ok(());
+            }
+        }
+        if buffer.len() > LINE_BYTES_MAX {
+            let message = format!("a line of COPY is longer than {LINE_BYTES_MAX} bytes");
+            return Err(self.fail(Error::new("54000", message)));
+        }
+        Ok(())
+    }
+
+    /// Where the first line of `buffer` ends; `None` if that is not known yet.
+    fn line_end(&mut self, buffer: &[u8]) -> Option<usize> {
+        let mut from = self.scanned;
+        loop {
+            let Some(end) = memchr(b'\n', &buffer[from..]).map(|at| from + at) else {
+                // Quotes and backslashes are counted from the start of the line again: only the
+                // search for a newline is not repeated.
+                self.scanned = buffer.len();
+                return None;
+            };
+            let is_data = match self.copy.options.is_csv {
+                true => is_inside_quotes(&buffer[..end], &self.copy.options),
+                false => {
+                    buffer[..end].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
+                }
+            };
+            if !is_data {
+                return Some(end);
+            }
+            from = end + 1;
+        }
+    }
+
+    fn line(&mut self, line: &[u8]) -> Result<(), CopyError> {
+        self.line += 1;
+        let is_crlf = *self.is_crlf.get_or_insert(line.ends_with(b"\r"));
+        let line = if is_crlf { line.strip_suffix(b"\r").unwrap_or(line) } else { line };
+        if line == b"\\." {
+            self.is_ended = true;
+            return Ok(());
+        }
+        if self.line == 1 && self.copy.options.has_header {
+            return Ok(());
+        }
+        // Checked once a line: a field cut at an ASCII byte is text again.
+        if let Err(error) = utf8(line) {
+            return Err(self.fail(error));
+        }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let result = self.fields(line, &mut scratch);
+        self.scratch = scratch;
+        result?;
+        self.row_count += 1;
+        if self.row_count >= BATCH_ROWS {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    fn fields(&mut self, line: &[u8], scratch: &mut Vec<u8>) -> Result<(), CopyError> {
+        let special = if self.copy.options.is_csv { self.copy.options.quote } else { b'\\' };
+        let is_plain = memchr(special, line).is_none();
+        let delimiter = self.copy.options.delimiter;
+        let null = std::mem::take(&mut self.copy.options.null);
+        let mut rest = line;
+        let mut index = 0;
+        let result = loop {
+            let (end, field) = match is_plain {
+                true => {
+                    let end = memchr(delimiter, rest).unwrap_or(rest.len());
+                    let text = &rest[..end];
+                    (end, if text == null.as_bytes() { Field::Null } else { Field::Text(text) })
+                }
+                false if self.copy.options.is_csv => self.csv_field(rest, &null, scratch),
+                false => text_field(rest, delimiter, null.as_bytes(), scratch),
+            };
+            if index == self.columns.len() {
+                let error = Error::new("22P04", "extra data after last expected column");
+                break Err(self.fail(error));
+            }
+            if let Err(error) = self.push_field(index, field) {
+                break Err(error);
+            }
+            index += 1;
+            match rest.get(end + 1..) {
+                Some(after) if end < rest.len() => rest = after,
+                _ => break Ok(()),
+            }
+        };
+        self.copy.options.null = null;
+        result?;
+        if index < self.columns.len() {
+            let name = &self.copy.columns[index].name;
+            let message = format!("missing data for column \"{name}\"");
+            return Err(self.fail(Error::new("22P04", message)));
+        }
+        Ok(())
+    }
+
+    fn push_field(&mut self, index: usize, field: Field<'_>) -> Result<(), CopyError> {
+        let text = match field {
+            Field::Null => {
+                self.columns[index].push_null();
+                return Ok(());
+            }
+            Field::Text(text) => text,
+        };
+        let pushed = utf8(text).and_then(|text| self.columns[index].push(text, &self.zone));
+        pushed.map_err(|error| {
+            let shown: String = String::from_utf8_lossy(text).chars().take(SHOWN_MAX).collect();
+            let name = &self.copy.columns[index].name;
+            let context = format!("{}, column {name}: \"{shown}\"", self.context());
+            CopyError { error, context }
+        })
+    }
+
+    /// A field of a line with quotes: where it ends, and its text.
+    fn csv_field<'a>(
+        &self,
+        rest: &'a [u8],
+        null: &str,
+        scratch: &'a mut Vec<u8>,
+    ) -> (usize, Field<'a>) {
+        let options = &self.copy.options;
+        let (quote, escape) = (options.quote, options.escape);
+        scratch.clear();
+        let mut index = 0;
+        let mut is_open = false;
+        let mut was_quoted = false;
+        while let Some(byte) = rest.get(index).copied() {
+            let next = rest.get(index + 1).copied();
+            let escapes = is_open
+                && byte == escape
+                && next.is_some_and(|next| next == quote || next == escape);
+            if escapes {
+                scratch.extend(next);
+                index += 2;
+                continue;
+            }
+            if byte == quote {
+                is_open = !is_open;
+                was_quoted = true;
+            } else if byte == options.delimiter && !is_open {
+                break;
+            } else {
+                scratch.push(byte);
+            }
+            index += 1;
+        }
+        let is_null = !was_quoted && scratch.as_slice() == null.as_bytes();
+        (index, if is_null { Field::Null } else { Field::Text(scratch) })
+    }
+
+    fn write(&mut self) -> Result<(), CopyError> {
+        if self.row_count == 0 {
+            return Ok(());
+        }
+        self.row_count = 0;
+        let written = self.batch().and_then(|batch| self.copy.write(&batch));
+        written.map_err(|error| self.fail(error))
+    }
+
+    fn batch(&mut self) -> Result<RecordBatch> {
+        let arrays = self.columns.iter_mut().map(ColumnBuilder::finish).collect::<Result<_>>()?;
+        RecordBatch::try_new(std::sync::Arc::clone(&self.copy.schema), arrays)
+            .map_err(|error| Error::new("XX000", error.to_string()))
+    }
+
+    fn context(&self) -> String {
+        format!("COPY {}, line {}", self.copy.table, self.line)
+    }
+
+    fn fail(&self, error: Error) -> CopyError {
+        CopyError { error, context: self.context() }
+    }
+}
+
+/// Whether a line that ends here ends inside quotes.
+fn is_inside_quotes(line: &[u8], options: &planner::plan::CopyOptions) -> bool {
+    let (quote, escape) = (options.quote, options.escape);
+    let mut is_open = false;
+    let mut from = 0;
+    while let Some(at) = memchr2(quote, escape, &line[from..]).map(|at| from + at) {
+        from = at + 1;
+        let escapes = is_open
+            && line[at] == escape
+            && line.get(at + 1).is_some_and(|next| *next == quote || *next == escape);
+        if escapes {
+            from += 1;
+        } else if line[at] == quote {
+            is_open = !is_open;
+        }
+    }
+    is_open
+}
+
+/// A field of a text line with backslashes: where it ends, and its text.
+fn text_field<'a>(
+    rest: &'a [u8],
+    delimiter: u8,
+    null: &[u8],
+    scratch: &'a mut Vec<u8>,
+) -> (usize, Field<'a>) {
+    let mut end = 0;
+    while let Some(byte) = rest.get(end) {
+        match byte {
+            b'\\' => end += 2,
+            byte if *byte == delimiter => break,
+            _ => end += 1,
+        }
+    }
+    let end = end.min(rest.len());
+    let raw = &rest[..end];
+    // NULL is compared before escapes are taken out: `\N` is no `N`.
+    if raw == null {
+        return (end, Field::Null);
+    }
+    if memchr(b'\\', raw).is_none() {
+        return (end, Field::Text(raw));
+    }
+    unescape(raw, scratch);
+    (end, Field::Text(scratch))
+}
+
+/// Takes `\b \f \n \r \t \v \ooo \xhh \c` out.
+fn unescape(raw: &[u8], scratch: &mut Vec<u8>) {
+    scratch.clear();
+    let mut index = 0;
+    while index < raw.len() {
+        let Some(letter) = raw.get(index + 1).filter(|_| raw[index] == b'\\') else {
+            scratch.push(raw[index]);
+            index += 1;
+            continue;
+        };
+        index += 2;
+        let digits = |from: usize, max: usize, radix: u32| {
+            let tail = raw[from..].iter().take(max);
+            tail.take_while(|byte| (**byte as char).is_digit(radix)).count()
+        };
+        let number = |from: usize, count: usize, radix: u32| {
+            raw[from..from + count].iter().fold(0u32, |value, byte| {
+                value * radix + (*byte as char).to_digit(radix).unwrap_or(0)
+            }) as u8
+        };
+        match letter {
+            b'b' => scratch.push(8),
+            b'f' => scratch.push(12),
+            b'n' => scratch.push(b'\n'),
+            b'r' => scratch.push(b'\r'),
+            b't' => scratch.push(b'\t'),
+            b'v' => scratch.push(11),
+            b'0'..=b'7' => {
+                let count = digits(index - 1, 3, 8);
+                scratch.push(number(index - 1, count, 8));
+                index += count - 1;
+            }
+            b'x' if digits(index, 2, 16) > 0 => {
+                let count = digits(index, 2, 16);
+                scratch.push(number(index, count, 16));
+                index += count;
+            }
+            other => scratch.push(*other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text_fields(line: &[u8]) -> Vec<Option<String>> {
+        let mut fields = Vec::new();
+        let mut rest = line;
+        loop {
+            let mut scratch = Vec::new();
+            let (end, field) = text_field(rest, b'\t', b"\\N", &mut scratch);
+            fields.push(match field {
+                Field::Null => None,
+                Field::Text(text) => Some(String::from_utf8(text.to_vec()).unwrap()),
+            });
+            if end >= rest.len() {
+                return fields;
+            }
+            rest = &rest[end + 1..];
+        }
+    }
+
+    #[test]
+    fn text_escapes_are_taken_out_after_null_is_seen() {
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(text_fields(b"a\\tb\t\\N\t\\\\N"), [some("a\tb"), None, some("\\N")]);
+        assert_eq!(text_fields(b"\\101\\x42\\q\t\\\tx"), [some("ABq"), some("\tx")]);
+        assert_eq!(text_fields(b"end\\"), [some("end\\")]);
+    }
+
+    #[test]
+    fn quotes_are_followed_across_lines() {
+        let options = planner::plan::CopyOptions {
+            is_csv: true,
+            has_header: false,
+            delimiter: b',',
+            null: String::new(),
+            quote: b'"',
+            escape: b'"',
+        };
+        assert!(is_inside_quotes(b"1,\"a", &options));
+        assert!(!is_inside_quotes(b"1,\"a\"\"b\"", &options));
+        assert!(is_inside_quotes(b"1,\"a\"\"", &options));
+        let backslash = planner::plan::CopyOptions { escape: b'\\', ..options };
+        assert!(is_inside_quotes(b"1,\"a\\\"", &backslash));
+    }
+}

@@ -1,0 +1,114 @@
+//! The simple protocol: one string, any number of statements, all answered in text.
+//! A keyed statement that was seen before runs at once, without parser, plan or another thread.
+
+use bytes::Bytes;
+use planner::Statement;
+
+use crate::{
+    connection::{Connection, Failure},
+    execute::Work,
+    session::Block,
+    transaction::ends_block,
+    wire::{
+        error::{Severity, block_has_failed},
+        types::{datum::data_row, parameter::utf8},
+    },
+};
+
+impl Connection {
+    /// Answers a Query message, ReadyForQuery included.
+    pub async fn simple_query(&mut self, text: &Bytes) -> Result<(), Failure> {
+        let result = match utf8(text) {
+            Ok(sql) if self.run_keyed_text(sql) => Ok(()),
+            Ok(sql) => self.query_string(sql).await,
+            Err(error) => Err(error.into()),
+        };
+        let result = match result {
+            Ok(()) => self.end_implicit_block().await,
+            failed => failed,
+        };
+        self.end_statement();
+        if let Err(failure) = result {
+            self.report(failure).await?;
+        }
+        // The unnamed portal does not survive a simple query; others only outside a block.
+        if !self.session.is_in_block() {
+            self.session.close_portals();
+        }
+        self.outbound.ready_for_query(self.session.status());
+        self.outbound.flush().await?;
+        Ok(())
+    }
+
+    /// Tells the client of a failed statement; fatal ones are passed on.
+    pub async fn report(&mut self, failure: Failure) -> Result<(), Failure> {
+        match failure {
+            Failure::Statement(error) => self.outbound.error(&error, Severity::Error),
+            Failure::Copy(error, context) => self.outbound.error_in_context(&error, &context),
+            fatal @ (Failure::Fatal(_) | Failure::Gone) => return Err(fatal),
+        }
+        self.fail_block().await;
+        Ok(())
+    }
+
+    /// The fast path; false if the text is not for it.
+    fn run_keyed_text(&mut self, sql: &str) -> bool {
+        if self.session.block == Block::Failed {
+            return false;
+        }
+        let Some((plan, values)) = self.shared.planner.keyed(&self.session.planner, sql) else {
+            return false;
+        };
+        let start = self.outbound.buffer.len();
+        let outcome = plan.run(&mut self.session.planner, &values).and_then(|outcome| {
+            if let Some(columns) = &plan.columns {
+                self.outbound.row_description(columns, &[]);
+                for row in &outcome.rows {
+                    data_row(row, columns, &[], &self.session.zone, &mut self.outbound.buffer)?;
+                }
+            }
+            Ok(outcome.tag)
+        });
+        match outcome {
+            Ok(tag) => self.outbound.command_complete(&tag),
+            Err(error) => {
+                self.outbound.buffer.truncate(start);
+                self.outbound.error(&error, Severity::Error);
+                // A keyed statement that failed wrote nothing, so the block's writer is aborted
+                // when the client ends the block.
+                if self.session.block == Block::Explicit {
+                    self.session.block = Block::Failed;
+                }
+            }
+        }
+        true
+    }
+
+    async fn query_string(&mut self, sql: &str) -> Result<(), Failure> {
+        self.begin_statement();
+        let planner = std::sync::Arc::clone(&self.shared.planner);
+        let text = sql.to_owned();
+        let statements = self.on_pool(move |_| planner.parse(&text)).await?;
+        if statements.is_empty() {
+            self.outbound.empty_query();
+            return Ok(());
+        }
+        let is_string_of_many = statements.len() > 1;
+        for statement in statements {
+            if is_string_of_many && self.session.block == Block::None {
+                self.session.enter_block(Block::Implicit);
+            }
+            self.begin_statement();
+            self.simple_statement(statement).await?;
+        }
+        Ok(())
+    }
+
+    async fn simple_statement(&mut self, statement: Statement) -> Result<(), Failure> {
+        if self.session.block == Block::Failed && !ends_block(&statement.sql) {
+            return Err(block_has_failed().into());
+        }
+        let started = self.start(Work::Statement(statement), Vec::new(), false).await?;
+        self.answer_started(started).await
+    }
+}
