@@ -16,6 +16,7 @@ pub mod planner;
 pub mod rules;
 pub mod session;
 pub mod stream_plan;
+pub mod text;
 pub mod types;
 
 pub use error::{Error, Result};

@@ -53,6 +53,9 @@ impl From<DataFusionError> for Error {
     fn from(error: DataFusionError) -> Self {
         use arrow::error::ArrowError as A;
         let root = error.find_root();
+        if let Some(carried) = carried(root) {
+            return carried;
+        }
         let code = match root {
             DataFusionError::ArrowError(arrow, _) => match arrow.as_ref() {
                 A::DivideByZero => "22012",
@@ -69,6 +72,19 @@ impl From<DataFusionError> for Error {
         };
         Error::User { code, message }
     }
+}
+
+/// The error of ours that a function put into DataFusion's, SQLSTATE and all.
+fn carried(root: &DataFusionError) -> Option<Error> {
+    let inner = match root {
+        DataFusionError::External(inner) => inner,
+        DataFusionError::ArrowError(arrow, _) => match arrow.as_ref() {
+            arrow::error::ArrowError::ExternalError(inner) => inner,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    inner.downcast_ref::<Error>().cloned()
 }
 
 /// The crate's result.

@@ -104,24 +104,33 @@ pub fn release_table_factor(factor: &mut TableFactor) {
 
 /// Marks the numbers that belong to an expression's syntax: interval literals and window frames.
 pub fn protect_inside(expr: &mut Expr) {
+    mark_inside(expr, true);
+}
+
+/// Takes the marks off again.
+pub fn release_inside(expr: &mut Expr) {
+    mark_inside(expr, false);
+}
+
+fn mark_inside(expr: &mut Expr, is_protected: bool) {
     match expr {
-        Expr::Interval(interval) => mark(&mut interval.value, true),
+        Expr::Interval(interval) => mark(&mut interval.value, is_protected),
         Expr::Function(function) => {
             let Some(ast::WindowType::WindowSpec(spec)) = &mut function.over else { return };
             let Some(frame) = &mut spec.window_frame else { return };
-            mark_bound(&mut frame.start_bound);
+            mark_bound(&mut frame.start_bound, is_protected);
             if let Some(bound) = &mut frame.end_bound {
-                mark_bound(bound);
+                mark_bound(bound, is_protected);
             }
         }
         _ => {}
     }
 }
 
-fn mark_bound(bound: &mut ast::WindowFrameBound) {
+fn mark_bound(bound: &mut ast::WindowFrameBound, is_protected: bool) {
     use ast::WindowFrameBound::{CurrentRow, Following, Preceding};
     match bound {
-        Preceding(Some(expr)) | Following(Some(expr)) => mark(expr, true),
+        Preceding(Some(expr)) | Following(Some(expr)) => mark(expr, is_protected),
         Preceding(None) | Following(None) | CurrentRow => {}
     }
 }
