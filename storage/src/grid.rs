@@ -1,13 +1,16 @@
 //! `Grid`: one member's handle on everything below SQL; opens, serves, closes.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::Mutex;
 
 use crate::{
-    GridConfig, Result, Table,
-    cluster::control::{Control, ObjectId},
+    Error, GridConfig, Result, Table,
+    cluster::control::{Command, Control, ObjectId, TableRecord, state::Relation},
     env::Env,
     metrics::Metrics,
-    table::{ReadView, Writer},
+    partition::PartitionId,
+    table::{ReadView, Writer, router::Router},
 };
 
 /// One member's handle on the grid.
@@ -17,12 +20,33 @@ pub struct Grid {
     env: Env,
     control: Control,
     metrics: Arc<Metrics>,
+    tables: Arc<Tables>,
+}
+
+/// The open tables. Filled when one is first asked for, emptied by the commands that drop one.
+#[derive(Debug)]
+struct Tables {
+    router: Arc<Router>,
+    open: Mutex<HashMap<ObjectId, Arc<Table>>>,
 }
 
 impl Grid {
-    /// Opens an empty grid of one member.
+    /// Opens an empty grid of one member. Invalid without partitions.
     pub fn open(config: GridConfig, env: Env) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { config, env, control: Control::default(), metrics: Arc::default() }))
+        if config.partition_count == 0 {
+            return Err(Error::Invalid("a grid has at least one partition".to_owned()));
+        }
+        let router = Router::new(&config);
+        let tables = Arc::new(Tables { router, open: Mutex::default() });
+        let control = {
+            let tables = Arc::clone(&tables);
+            Control::new(move |command, id| {
+                if let Command::DropRelation { kind: "table", .. } = command {
+                    tables.drop_table(id);
+                }
+            })
+        };
+        Ok(Arc::new(Self { config, env, control, metrics: Arc::default(), tables }))
     }
 
     /// What it was opened with.
@@ -47,17 +71,59 @@ impl Grid {
 
     /// The table of that id; NotFound after its drop.
     pub fn table(&self, id: ObjectId) -> Result<Arc<Table>> {
-        let _ = id;
-        unimplemented!("owner: storage helper")
+        if let Some(table) = self.tables.open.lock().get(&id) {
+            return Ok(Arc::clone(table));
+        }
+        let record = self.table_record(id)?;
+        let mut open = self.tables.open.lock();
+        if let Some(table) = open.get(&id) {
+            return Ok(Arc::clone(table));
+        }
+        let table = Arc::new(Table::open(record, &self.tables.router)?);
+        open.insert(id, Arc::clone(&table));
+        drop(open);
+        // A drop may have come in between, and found nothing to free.
+        if let Err(gone) = self.table_record(id) {
+            self.tables.drop_table(id);
+            return Err(gone);
+        }
+        Ok(table)
+    }
+
+    /// Creates a table and opens it. AlreadyExists if any relation has its name.
+    pub fn create_table(&self, record: TableRecord) -> Result<Arc<Table>> {
+        self.table(self.control.submit(&Command::CreateTable(record))?)
     }
 
     /// A new pending writer.
     pub fn begin(&self) -> Writer {
-        unimplemented!("owner: storage helper")
+        Writer::begin(&self.tables.router)
     }
 
     /// Everything committed by now.
     pub fn read_view(&self) -> ReadView {
-        unimplemented!("owner: storage helper")
+        self.tables.router.read_view()
+    }
+
+    /// Moves a partition with all its rows to another of the simulated owners, as a migration
+    /// between members will: operations under way are answered Moved or Retry and follow.
+    pub fn move_partition(&self, partition: PartitionId, owner: u16) -> Result<()> {
+        self.tables.router.move_partition(partition, owner)
+    }
+
+    fn table_record(&self, id: ObjectId) -> Result<Arc<TableRecord>> {
+        let state = self.control.state();
+        let found = state.relations.values().find_map(|relation| match relation {
+            Relation::Table(record) if record.id == id => Some(Arc::clone(record)),
+            _ => None,
+        });
+        found.ok_or_else(|| Error::NotFound { kind: "table", name: id.0.to_string() })
+    }
+}
+
+impl Tables {
+    fn drop_table(&self, id: ObjectId) {
+        self.open.lock().remove(&id);
+        self.router.drop_table(id);
     }
 }

@@ -1,22 +1,46 @@
 //! `Table`: the handle callers hold. Keyed operations run inline on the caller's thread; scans
 //! capture shortly and run without locks. All of it goes through the router as operations.
 
-use std::sync::Arc;
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{
+    array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions},
+    compute::concat_batches,
+    datatypes::{Schema, SchemaRef},
+};
+use serde::{Deserialize, Serialize};
 
-use super::writer::{ReadView, Writer};
-use crate::{Datum, Result, Row, cluster::control::TableRecord};
+use super::{
+    op::{Op, Output, RoutedRows, Run},
+    router::Router,
+    scan,
+    schema::{KeyBytes, TableSchema},
+    writer::{ReadView, Snapshot, Writer},
+};
+use crate::{
+    Datum, Error, Result, Row,
+    cluster::control::TableRecord,
+    partition::{PartitionId, hash_columns, hash_datums, partition_of_hash},
+};
 
 /// A table of the grid; cheap to clone by `Arc`, valid until the table is dropped (operations on
 /// a dropped table answer NotFound).
 #[derive(Debug)]
 pub struct Table {
-    // owner: storage helper
+    schema: Arc<TableSchema>,
+    router: Arc<Router>,
+    /// The next value of the hidden key; drawn by writes, by the batch.
+    row_id_next: AtomicI64,
 }
 
 /// What to do when the key is already there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WriteMode {
     /// Fail with DuplicateKey; nothing of the batch stays.
     Insert,
@@ -27,11 +51,11 @@ pub enum WriteMode {
 }
 
 /// Which version of a row was read; compared, never ordered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowVersion(pub u64);
 
 /// A keyed write that commits at once: the path that pays nothing for writers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum KeyedWrite {
     /// Writes a whole row (all columns of the schema in order).
     Put {
@@ -56,7 +80,7 @@ pub enum KeyedWrite {
 }
 
 /// What a batch write did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteSummary {
     /// Rows that were not there before.
     pub inserted: u64,
@@ -69,7 +93,7 @@ pub struct WriteSummary {
 }
 
 /// Size of a table, or of one of its partitions.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableStats {
     /// Live committed rows.
     pub rows: u64,
@@ -81,9 +105,16 @@ pub struct TableStats {
 pub type ScanLane = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
 
 impl Table {
+    /// A handle on a table that the router's owners serve from now on.
+    pub(crate) fn open(record: Arc<TableRecord>, router: &Arc<Router>) -> Result<Self> {
+        let schema = Arc::new(TableSchema::new(record)?);
+        router.add_table(&schema);
+        Ok(Self { schema, router: Arc::clone(router), row_id_next: AtomicI64::new(1) })
+    }
+
     /// The catalog record this handle was opened with.
     pub fn record(&self) -> &Arc<TableRecord> {
-        unimplemented!("owner: storage helper")
+        &self.schema.record
     }
 
     /// Schema of all columns, the hidden one included.
@@ -92,85 +123,284 @@ impl Table {
     }
 
     /// The committed row of `key` (values in key order) as `view` sees it, or the newest committed
-    /// one without a view; only the columns of `projection`, in its order.
+    /// one without a view; only the columns of `projection`, in its order. A null in the key finds
+    /// nothing.
     pub fn get(
         &self,
         key: &[Datum],
         projection: &[usize],
         view: Option<&ReadView>,
     ) -> Result<Option<(RowVersion, Row)>> {
-        let _ = (key, projection, view);
-        unimplemented!("owner: storage helper")
+        let (hash, partition) = self.place(key)?;
+        let snapshot = view.map_or(Snapshot::NEWEST, ReadView::snapshot);
+        let output = self.router.call_one(self.record().id, partition, || Op::Get {
+            partition,
+            hash,
+            key: Cow::Borrowed(key),
+            projection: Cow::Borrowed(projection),
+            snapshot,
+        })?;
+        match output {
+            Output::Row(row) => Ok(row),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Many keys at once (lookup join): `keys` has the key columns in key order; answers, for each
     /// input row that found its row, `(index of the input row, row)` as two parallel columns:
-    /// input indices and a batch of the projected columns.
+    /// input indices and a batch of the projected columns. The order is that of the partitions.
     pub fn get_many(
         &self,
-        keys: &[arrow::array::ArrayRef],
+        keys: &[ArrayRef],
         projection: &[usize],
     ) -> Result<(Vec<u32>, RecordBatch)> {
-        let _ = (keys, projection);
-        unimplemented!("owner: storage helper")
+        let keys = self.route_keys(keys)?;
+        let mut found = Vec::new();
+        let mut batches = Vec::new();
+        let mut failure = None;
+        self.router.call_many(
+            self.record().id,
+            keys.runs.clone(),
+            |runs| Op::GetMany {
+                keys: Cow::Owned(keys.with_runs(runs)),
+                projection: Cow::Borrowed(projection),
+            },
+            |output, _| match output {
+                Output::Found(rows, batch) => {
+                    found.extend(rows);
+                    batches.push(batch);
+                }
+                other => failure = Some(unexpected(&other)),
+            },
+        )?;
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        if batches.len() == 1 {
+            return Ok((found, batches.remove(0)));
+        }
+        let schema = Arc::new(self.schema().project(projection)?);
+        if schema.fields().is_empty() {
+            let options = RecordBatchOptions::new().with_row_count(Some(found.len()));
+            return Ok((found, RecordBatch::try_new_with_options(schema, vec![], &options)?));
+        }
+        Ok((found, concat_batches(&schema, &batches)?))
     }
 
     /// A keyed write that commits at once. Answers the number of rows changed (0 or 1). Waits, up
-    /// to a bound, for a pending writer that holds the key, then fails with Conflict.
+    /// to a bound, for a pending writer that holds the key, then fails with Conflict. A row of a
+    /// table without a key may come without the hidden column.
     pub fn write(&self, write: &KeyedWrite) -> Result<u64> {
-        let _ = write;
-        unimplemented!("owner: storage helper")
+        let completed = self.with_row_id(write);
+        let write = completed.as_ref().unwrap_or(write);
+        let mut bytes = KeyBytes::new();
+        let hash = {
+            let values = write.row_values(&self.schema)?;
+            let key = self.schema.key();
+            let is_delete = matches!(write, KeyedWrite::Delete { .. });
+            let position = |column: usize| if is_delete { column } else { key[column] };
+            self.schema.key_ref(|column| values[position(column)].clone(), &mut bytes)?.hash()
+        };
+        let partition = partition_of_hash(hash, self.router.partition_count());
+        let output = self.router.call_one(self.record().id, partition, || Op::Write {
+            partition,
+            hash,
+            write: Cow::Borrowed(write),
+        })?;
+        match output {
+            Output::Changed(rows) => Ok(rows),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Writes all rows of `batch` (schema: all visible columns; the hidden key is drawn here)
-    /// under a pending writer. On an error the writer can only be aborted.
+    /// under a pending writer. Of rows with the same key the last wins under Upsert. On an error
+    /// the writer can only be aborted.
     pub fn write_batch(
         &self,
         writer: &Writer,
         mode: WriteMode,
         batch: &RecordBatch,
     ) -> Result<WriteSummary> {
-        let _ = (writer, mode, batch);
-        unimplemented!("owner: storage helper")
+        let hidden = self.record().has_hidden_key.then(|| {
+            let rows = batch.num_rows() as i64;
+            let first = self.row_id_next.fetch_add(rows, Ordering::Relaxed);
+            Arc::new(Int64Array::from_iter_values(first..first + rows)) as ArrayRef
+        });
+        let batch = self.schema.conform(batch, hidden)?;
+        let keys = self.schema.key().iter();
+        let keys: Vec<_> = keys.map(|key| Arc::clone(batch.column(*key))).collect();
+        let mut hashes = Vec::new();
+        hash_columns(&keys, &mut hashes)?;
+        let rows = RoutedRows::new(batch, hashes, self.router.partition_count());
+        let op = |runs| Op::WriteBatch {
+            writer: writer.id(),
+            mode,
+            rows: Cow::Owned(rows.with_runs(runs)),
+        };
+        self.write_routed(writer, &rows, op)
     }
 
     /// Replaces or removes rows that `writer`'s read view saw: UPDATE and DELETE of many rows.
     /// `keys` are the old rows' key columns; `rows` the new rows (all columns) or `None` to
-    /// delete. A row changed by another writer since the view was taken answers Conflict.
+    /// delete. A row changed by another writer since the view was taken answers Conflict; rows
+    /// whose key would change are Invalid.
     pub fn modify_batch(
         &self,
         writer: &Writer,
         view: &ReadView,
-        keys: &[arrow::array::ArrayRef],
+        keys: &[ArrayRef],
         rows: Option<&RecordBatch>,
     ) -> Result<WriteSummary> {
-        let _ = (writer, view, keys, rows);
-        unimplemented!("owner: storage helper")
+        let keys = self.route_keys(keys)?;
+        let rows = rows.map(|rows| self.schema.conform(rows, None)).transpose()?;
+        if let Some(rows) = &rows
+            && rows.num_rows() != keys.batch.num_rows()
+        {
+            return Err(Error::Invalid("as many new rows as keys are needed".to_owned()));
+        }
+        let op = |runs| Op::ModifyBatch {
+            writer: writer.id(),
+            snapshot: view.snapshot(),
+            keys: Cow::Owned(keys.with_runs(runs)),
+            rows: rows.as_ref().map(Cow::Borrowed),
+        };
+        self.write_routed(writer, &keys, op)
     }
 
-    /// A consistent scan of the projected columns as at most `lane_count` streams.
+    /// A consistent scan of the projected columns as at most `lane_count` streams, at least one.
     pub fn scan(
         &self,
         view: &ReadView,
         projection: Option<&[usize]>,
         lane_count: usize,
     ) -> Result<Vec<ScanLane>> {
-        let _ = (view, projection, lane_count);
-        unimplemented!("owner: storage helper")
+        let all: Vec<_> = (0..self.schema().fields().len()).collect();
+        let projection = projection.unwrap_or(&all);
+        let schema = Arc::new(self.schema().project(projection)?);
+        let mut pieces = Vec::new();
+        let mut failure = None;
+        self.router.call_many(
+            self.record().id,
+            self.partitions(),
+            |partitions| Op::Capture {
+                partitions,
+                projection: Cow::Borrowed(projection),
+                snapshot: view.snapshot(),
+            },
+            |output, _| match output {
+                Output::Pieces(captured) => pieces.extend(captured),
+                other => failure = Some(unexpected(&other)),
+            },
+        )?;
+        match failure {
+            Some(failure) => Err(failure),
+            None => Ok(scan::lanes(pieces, &schema, lane_count)),
+        }
     }
 
-    /// Removes all rows.
+    /// Removes all rows, at once and for every reader (as PostgreSQL's, it heeds no view). Waits
+    /// for pending writers, up to a bound, then fails with Conflict.
     pub fn truncate(&self) -> Result<()> {
-        unimplemented!("owner: storage helper")
+        let op = |partitions| Op::Truncate { partitions };
+        self.router.call_many(self.record().id, self.partitions(), op, |_, _| ())
     }
 
-    /// Exact committed row count and bytes.
+    /// Exact committed row count and bytes. Nothing for a dropped table.
     pub fn stats(&self) -> TableStats {
-        unimplemented!("owner: storage helper")
+        self.partition_stats().iter().fold(TableStats::default(), |sum, partition| TableStats {
+            rows: sum.rows + partition.rows,
+            bytes: sum.bytes + partition.bytes,
+        })
     }
 
     /// The same, one entry per partition in partition order.
     pub fn partition_stats(&self) -> Vec<TableStats> {
-        unimplemented!("owner: storage helper")
+        let mut stats = vec![TableStats::default(); usize::from(self.router.partition_count())];
+        let view = self.router.read_view();
+        let counted = self.router.call_many(
+            self.record().id,
+            self.partitions(),
+            |partitions| Op::Stats { partitions, snapshot: view.snapshot() },
+            |output, runs| {
+                if let Output::Stats(counted) = output {
+                    for (run, counted) in runs.iter().zip(counted) {
+                        stats[usize::from(run.partition.0)] = counted;
+                    }
+                }
+            },
+        );
+        if let Err(error) = counted {
+            tracing::debug!(table = self.record().id.0, %error, "a table was not counted");
+        }
+        stats
     }
+
+    /// Sends a batch write under `writer`, adding up what the owners did.
+    fn write_routed<'a>(
+        &self,
+        writer: &Writer,
+        rows: &RoutedRows,
+        op: impl Fn(Vec<Run>) -> Op<'a>,
+    ) -> Result<WriteSummary> {
+        let id = self.record().id;
+        writer.touch(id, &rows.runs)?;
+        let mut summary = WriteSummary::default();
+        self.router.call_many(id, rows.runs.clone(), op, |output, _| {
+            if let Output::Summary(part) = output {
+                summary.inserted += part.inserted;
+                summary.updated += part.updated;
+                summary.deleted += part.deleted;
+                summary.skipped += part.skipped;
+            }
+        })?;
+        Ok(summary)
+    }
+
+    /// Hash and partition of a key.
+    fn place(&self, key: &[Datum]) -> Result<(u64, PartitionId)> {
+        let hash = hash_datums(key, self.schema.key_types())?;
+        Ok((hash, partition_of_hash(hash, self.router.partition_count())))
+    }
+
+    /// Key columns as rows in the order of their partitions.
+    fn route_keys(&self, keys: &[ArrayRef]) -> Result<RoutedRows> {
+        let keys = self.schema.conform_keys(keys)?;
+        let mut hashes = Vec::new();
+        hash_columns(&keys, &mut hashes)?;
+        let fields = self
+            .schema
+            .key()
+            .iter()
+            .map(|key| Arc::new(self.schema().field(*key).clone().with_nullable(true)));
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let batch = RecordBatch::try_new(schema, keys)?;
+        Ok(RoutedRows::new(batch, hashes, self.router.partition_count()))
+    }
+
+    /// All partitions, for an operation without rows.
+    fn partitions(&self) -> Vec<Run> {
+        let partitions = 0..self.router.partition_count();
+        partitions.map(|partition| Run::whole(PartitionId(partition))).collect()
+    }
+
+    /// A put into a table without a key, completed with the hidden column.
+    fn with_row_id(&self, write: &KeyedWrite) -> Option<KeyedWrite> {
+        let visible = self.schema().fields().len() - 1;
+        match write {
+            KeyedWrite::Put { mode, row }
+                if self.record().has_hidden_key && row.len() == visible =>
+            {
+                let id = self.row_id_next.fetch_add(1, Ordering::Relaxed);
+                let row = row.iter().cloned().chain([Datum::Int(id)]).collect();
+                Some(KeyedWrite::Put { mode: *mode, row })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// An owner answered something else than what was asked.
+fn unexpected(output: &Output) -> Error {
+    Error::Internal(format!("an operation was answered with {output:?}"))
 }

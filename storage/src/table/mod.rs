@@ -1,7 +1,34 @@
 //! Rows: partitioned, columnar, versioned by writer and stamp. Reached only by operations.
+//!
+//! ```text
+//! Table (handle) ─→ Router ─ op ─→ Owner ─ one short lock per partition ─→ Rows
+//!                                                        ├ Store: chunks, sealed ≤ 16 k rows
+//!                                                        │        tail, typed, ≤ 512 rows
+//!                                                        ├ KeyIndex: key → newest slot
+//!                                                        └ Versions: only what is unsettled
+//! ```
+//! An update appends the new row to the tail and the old one dies; a full tail becomes a chunk
+//! under the slots its rows already have.
 
 pub mod handle;
 pub mod writer;
 
+pub(crate) mod router;
+
+mod chunk;
+mod column;
+mod index;
+mod op;
+mod owner;
+mod rows;
+mod scan;
+mod schema;
+mod store;
+mod tail;
+mod versions;
+
 pub use handle::{KeyedWrite, RowVersion, ScanLane, Table, TableStats, WriteMode, WriteSummary};
 pub use writer::{ReadView, Writer};
+
+#[cfg(test)]
+mod tests;

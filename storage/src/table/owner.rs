@@ -1,0 +1,507 @@
+//! `Owner`: executes operations on the partitions it owns, each under its own short lock.
+//! Only an owner touches rows; a partition it does not own is answered Moved, one on its way
+//! Retry, and it never waits for a writer.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
+    },
+};
+
+use arrow::array::RecordBatch;
+use parking_lot::{Mutex, RwLock};
+
+use super::{
+    column::Column,
+    handle::{KeyedWrite, TableStats, WriteSummary},
+    op::{Answer, Op, Output, Request, RoutedRows, Run, Status},
+    rows::{Context, Piece, Rows, Source, Step},
+    schema::{KeyBytes, TableSchema, readers},
+    writer::{Snapshot, WriterCell, Writers},
+};
+use crate::{
+    Datum, Error, Result,
+    cluster::control::ObjectId,
+    partition::{PartitionId, hash_columns},
+    value::Value,
+};
+
+/// Rows handled under one hold of a partition's lock.
+const ROWS_PER_LOCK: usize = 256;
+
+/// The partitions of all tables that one (perhaps simulated) member owns.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    writers: Arc<Writers>,
+    memory: Arc<Memory>,
+    /// One [`Holding`] per partition; written by moves, read under a partition's lock.
+    holdings: Vec<AtomicU8>,
+    tables: RwLock<HashMap<ObjectId, Arc<OwnedTable>>>,
+}
+
+/// Memory of all tables of a member.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    used: AtomicUsize,
+    max: usize,
+}
+
+/// Whether an owner has a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Holding {
+    /// Somebody else does.
+    Absent,
+    /// It does, and answers for it.
+    Owned,
+    /// It is being handed over; ends with `Absent`.
+    Leaving,
+}
+
+/// The rows of one table.
+#[derive(Debug)]
+struct OwnedTable {
+    schema: Arc<TableSchema>,
+    /// One short lock per partition; an untouched partition has nothing behind it.
+    partitions: Vec<Mutex<Option<Box<Rows>>>>,
+    /// Set under no lock, read under each partition's: no rows come after the last were freed.
+    is_dropped: AtomicBool,
+}
+
+/// Why a partition cannot be worked on.
+type Refusal = Status;
+
+impl Owner {
+    /// An owner of the partitions for which `owns` says so.
+    pub(crate) fn new(
+        writers: Arc<Writers>,
+        memory: Arc<Memory>,
+        partition_count: u16,
+        owns: impl Fn(PartitionId) -> bool,
+    ) -> Self {
+        let holdings = (0..partition_count).map(|partition| {
+            let owned = owns(PartitionId(partition));
+            AtomicU8::new(if owned { Holding::Owned } else { Holding::Absent } as u8)
+        });
+        Self { writers, memory, holdings: holdings.collect(), tables: RwLock::default() }
+    }
+
+    /// Begins to serve a table.
+    pub(crate) fn add_table(&self, schema: &Arc<TableSchema>) {
+        self.tables.write().entry(schema.record.id).or_insert_with(|| {
+            let partitions = self.holdings.iter().map(|_| Mutex::default()).collect();
+            let schema = Arc::clone(schema);
+            Arc::new(OwnedTable { schema, partitions, is_dropped: AtomicBool::new(false) })
+        });
+    }
+
+    /// Frees a table.
+    pub(crate) fn drop_table(&self, id: ObjectId) {
+        let Some(table) = self.tables.write().remove(&id) else { return };
+        table.is_dropped.store(true, Ordering::SeqCst);
+        for partition in &table.partitions {
+            if let Some(rows) = partition.lock().take() {
+                self.memory.change(rows.bytes_reported, 0);
+            }
+        }
+    }
+
+    /// Executes an operation.
+    pub(crate) fn execute(&self, request: &Request<'_>) -> Result<Answer> {
+        let table = self.tables.read().get(&request.table).map(Arc::clone);
+        let Some(table) = table else {
+            return match request.op {
+                // A writer may end after its table was dropped: nothing is left to settle.
+                Op::Settle { .. } => Ok(Answer::done(Output::Nothing)),
+                _ => Err(Error::NotFound { kind: "table", name: request.table.0.to_string() }),
+            };
+        };
+        match &request.op {
+            Op::Get { partition, hash, key, projection, snapshot } => {
+                self.get(&table, *partition, (*hash, key), projection, snapshot)
+            }
+            Op::Write { partition, hash, write } => self.write(&table, *partition, *hash, write),
+            Op::GetMany { keys, projection } => self.get_many(&table, keys, projection),
+            Op::WriteBatch { writer, mode, rows } => {
+                self.memory.check()?;
+                let cell = self.writer(*writer)?;
+                let source =
+                    Source { readers: readers(rows.batch.columns())?, hashes: &rows.hashes };
+                self.each_run(&table, rows, |context, partition, part, summary| {
+                    partition.write_run(context, &cell, *mode, (&source, part), summary)
+                })
+            }
+            Op::ModifyBatch { writer, snapshot, keys, rows } => {
+                self.memory.check()?;
+                self.modify_batch(&table, *writer, snapshot, keys, rows.as_deref())
+            }
+            Op::Capture { partitions, projection, snapshot } => {
+                let mut pieces = Vec::new();
+                let left = self.each_partition(&table, partitions, |context, rows| {
+                    let Some(rows) = rows else { return Ok(None) };
+                    rows.capture(context.schema, projection, snapshot, &mut pieces)?;
+                    Ok(None)
+                })?;
+                Ok(left.answer(Output::Pieces(pieces)))
+            }
+            Op::Settle { partitions } => {
+                let left = self.each_partition(&table, partitions, |context, rows| {
+                    if let Some(rows) = rows {
+                        rows.settle(context);
+                    }
+                    Ok(None)
+                })?;
+                Ok(left.answer(Output::Nothing))
+            }
+            Op::Truncate { partitions } => {
+                let left = self.each_partition(&table, partitions, |_, rows| {
+                    let pending = rows.as_ref().and_then(|rows| rows.pending_writer());
+                    if pending.is_none()
+                        && let Some(gone) = rows.take()
+                    {
+                        self.memory.change(gone.bytes_reported, 0);
+                    }
+                    Ok(pending)
+                })?;
+                Ok(left.answer(Output::Nothing))
+            }
+            Op::Stats { partitions, snapshot } => self.stats(&table, partitions, snapshot),
+        }
+    }
+
+    /// Whether this owner has a partition.
+    pub(crate) fn hold(&self, partition: PartitionId, holding: Holding) {
+        self.holdings[usize::from(partition.0)].store(holding as u8, Ordering::SeqCst);
+    }
+
+    /// Hands the rows of a partition that is [`Holding::Leaving`] here over to `target`.
+    pub(crate) fn hand_over(&self, partition: PartitionId, target: &Self) {
+        for (id, table) in self.tables.read().iter() {
+            let rows = table.partitions[usize::from(partition.0)].lock().take();
+            if let Some(table) = target.tables.read().get(id) {
+                *table.partitions[usize::from(partition.0)].lock() = rows;
+            }
+        }
+    }
+
+    fn get(
+        &self,
+        table: &OwnedTable,
+        partition: PartitionId,
+        (hash, key): (u64, &[Datum]),
+        projection: &[usize],
+        snapshot: &Snapshot,
+    ) -> Result<Answer> {
+        let schema = &table.schema;
+        let mut bytes = KeyBytes::new();
+        let key = match key {
+            [Datum::Int(key)] if schema.is_integer_key() => super::schema::KeyRef::Integer(*key),
+            key => {
+                let values = schema.key_values(key)?;
+                schema.key_ref(|position| values[position].clone(), &mut bytes)?
+            }
+        };
+        let rows = table.partitions[usize::from(partition.0)].lock();
+        if let Err(refusal) = self.check(table, partition)? {
+            return Ok(refused(refusal, partition));
+        }
+        let Some(rows) = rows.as_ref() else { return Ok(Answer::done(Output::Row(None))) };
+        let row = match rows.find(schema, hash, key, snapshot) {
+            Some(slot) => Some(rows.row(schema, slot, projection)?),
+            None => None,
+        };
+        Ok(Answer::done(Output::Row(row)))
+    }
+
+    fn write(
+        &self,
+        table: &OwnedTable,
+        partition: PartitionId,
+        hash: u64,
+        write: &KeyedWrite,
+    ) -> Result<Answer> {
+        self.memory.check()?;
+        let schema = &table.schema;
+        let row = write.row_values(schema)?;
+        let mut bytes = KeyBytes::new();
+        let key = match write {
+            KeyedWrite::Delete { .. } => schema.key_ref(|key| row[key].clone(), &mut bytes)?,
+            _ => schema.key_ref(|key| row[schema.key()[key]].clone(), &mut bytes)?,
+        };
+        let mut slot = table.partitions[usize::from(partition.0)].lock();
+        if let Err(refusal) = self.check(table, partition)? {
+            return Ok(refused(refusal, partition));
+        }
+        if slot.is_none() && matches!(write, KeyedWrite::Delete { .. }) {
+            return Ok(Answer::done(Output::Changed(0)));
+        }
+        let rows = rows_of(&mut slot, schema)?;
+        let context = Context { schema, writers: &self.writers };
+        rows.settle_if_worth(context);
+        let step = rows.write(context, hash, key, write, &row);
+        self.memory.report(rows);
+        match step? {
+            Step::Done(changed) => Ok(Answer::done(Output::Changed(changed))),
+            Step::Blocked(writer) => Ok(refused(Status::Retry { writer: Some(writer) }, partition)),
+        }
+    }
+
+    fn get_many(
+        &self,
+        table: &OwnedTable,
+        keys: &RoutedRows,
+        projection: &[usize],
+    ) -> Result<Answer> {
+        let schema = &table.schema;
+        let source = readers(keys.batch.columns())?;
+        let projected = Arc::new(schema.arrow().project(projection)?);
+        let fields = projected.fields().iter();
+        let mut columns =
+            fields.map(|field| Column::new(field.data_type())).collect::<Result<Vec<_>>>()?;
+        let mut found = Vec::new();
+        let mut bytes = KeyBytes::new();
+        let mut left = Left::default();
+        for run in &keys.runs {
+            let part = &keys.order[run.start as usize..run.end as usize];
+            for (number, part) in part.chunks(ROWS_PER_LOCK).enumerate() {
+                let rows = table.partitions[usize::from(run.partition.0)].lock();
+                if let Err(refusal) = self.check(table, run.partition)? {
+                    let start = run.start + (number * ROWS_PER_LOCK) as u32;
+                    left.add(refusal, Run { start, ..*run });
+                    break;
+                }
+                let Some(rows) = rows.as_ref() else { break };
+                for row in part {
+                    let key = schema.key_ref(|key| source[key].value(*row as usize), &mut bytes)?;
+                    let hash = keys.hashes[*row as usize];
+                    let slot = rows.find(schema, hash, key, &Snapshot::NEWEST);
+                    let Some(slot) = slot else { continue };
+                    for (column, position) in columns.iter_mut().zip(projection) {
+                        column.push(&rows.store.value(slot, *position)?)?;
+                    }
+                    found.push(*row);
+                }
+            }
+        }
+        let columns = columns.iter().map(Column::freeze).collect::<Result<Vec<_>>>()?;
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(found.len()));
+        let batch = RecordBatch::try_new_with_options(projected, columns, &options)?;
+        Ok(left.answer(Output::Found(found, batch)))
+    }
+
+    fn modify_batch(
+        &self,
+        table: &OwnedTable,
+        writer: u64,
+        snapshot: &Snapshot,
+        keys: &RoutedRows,
+        rows: Option<&RecordBatch>,
+    ) -> Result<Answer> {
+        let cell = self.writer(writer)?;
+        let old = Source { readers: readers(keys.batch.columns())?, hashes: &keys.hashes };
+        let new = match rows {
+            Some(rows) => {
+                let schema = &table.schema;
+                let columns: Vec<_> =
+                    schema.key().iter().map(|key| Arc::clone(rows.column(*key))).collect();
+                let mut hashes = Vec::new();
+                hash_columns(&columns, &mut hashes)?;
+                if hashes != *keys.hashes {
+                    return Err(Error::Invalid("an update must not change the key".to_owned()));
+                }
+                Some(Source { readers: readers(rows.columns())?, hashes: &keys.hashes })
+            }
+            None => None,
+        };
+        self.each_run(table, keys, |context, partition, part, summary| {
+            partition.modify_run(context, &cell, snapshot, (&old, new.as_ref(), part), summary)
+        })
+    }
+
+    fn stats(&self, table: &OwnedTable, partitions: &[Run], snapshot: &Snapshot) -> Result<Answer> {
+        let mut stats = Vec::with_capacity(partitions.len());
+        let left = self.each_partition(table, partitions, |_, rows| {
+            stats.push(rows.as_ref().map_or_else(TableStats::default, |rows| TableStats {
+                rows: rows.count(snapshot) as u64,
+                bytes: rows.bytes() as u64,
+            }));
+            Ok(None)
+        })?;
+        Ok(left.answer(Output::Stats(stats)))
+    }
+
+    /// Calls `write` for at most [`ROWS_PER_LOCK`] rows at a time, until somebody is in the way.
+    fn each_run(
+        &self,
+        table: &OwnedTable,
+        routed: &RoutedRows,
+        mut write: impl FnMut(
+            Context<'_>,
+            &mut Rows,
+            &[u32],
+            &mut WriteSummary,
+        ) -> Result<super::rows::Progress>,
+    ) -> Result<Answer> {
+        let context = Context { schema: &table.schema, writers: &self.writers };
+        let mut summary = WriteSummary::default();
+        let mut left = Left::default();
+        for run in &routed.runs {
+            let mut start = run.start;
+            while start < run.end {
+                let end = run.end.min(start + ROWS_PER_LOCK as u32);
+                let mut slot = table.partitions[usize::from(run.partition.0)].lock();
+                if let Err(refusal) = self.check(table, run.partition)? {
+                    left.add(refusal, Run { start, ..*run });
+                    break;
+                }
+                let rows = rows_of(&mut slot, &table.schema)?;
+                rows.settle_if_worth(context);
+                let part = &routed.order[start as usize..end as usize];
+                let progress = write(context, rows, part, &mut summary);
+                self.memory.report(rows);
+                let (done, blocked) = progress?;
+                start += done as u32;
+                if let Some(writer) = blocked {
+                    left.add(Status::Retry { writer: Some(writer) }, Run { start, ..*run });
+                    break;
+                }
+            }
+        }
+        Ok(left.answer(Output::Summary(summary)))
+    }
+
+    /// Calls `visit` with each partition under its lock; it answers the writer in its way.
+    fn each_partition(
+        &self,
+        table: &OwnedTable,
+        partitions: &[Run],
+        mut visit: impl FnMut(Context<'_>, &mut Option<Box<Rows>>) -> Result<Option<u64>>,
+    ) -> Result<Left> {
+        let context = Context { schema: &table.schema, writers: &self.writers };
+        let mut left = Left::default();
+        for run in partitions {
+            let mut rows = table.partitions[usize::from(run.partition.0)].lock();
+            let refusal = match self.check(table, run.partition)? {
+                Ok(()) => {
+                    let blocked = visit(context, &mut rows)?;
+                    if let Some(rows) = rows.as_mut() {
+                        self.memory.report(rows);
+                    }
+                    blocked.map(|writer| Status::Retry { writer: Some(writer) })
+                }
+                Err(refusal) => Some(refusal),
+            };
+            if let Some(refusal) = refusal {
+                left.add(refusal, *run);
+            }
+        }
+        Ok(left)
+    }
+
+    /// Whether a partition, whose lock is held, may be worked on. NotFound after a drop.
+    fn check(&self, table: &OwnedTable, partition: PartitionId) -> Result<Result<(), Refusal>> {
+        if table.is_dropped.load(Ordering::SeqCst) {
+            let name = table.schema.record.name.name.clone();
+            return Err(Error::NotFound { kind: "table", name });
+        }
+        let holding = self.holdings[usize::from(partition.0)].load(Ordering::SeqCst);
+        Ok(if holding == Holding::Owned as u8 {
+            Ok(())
+        } else if holding == Holding::Leaving as u8 {
+            Err(Status::Retry { writer: None })
+        } else {
+            Err(Status::Moved)
+        })
+    }
+
+    fn writer(&self, id: u64) -> Result<Arc<WriterCell>> {
+        let cell = self.writers.cell(id);
+        cell.ok_or_else(|| Error::WrongState("the writer has already ended".to_owned()))
+    }
+}
+
+impl Memory {
+    /// Nothing used of `max` bytes.
+    pub(crate) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { used: AtomicUsize::new(0), max })
+    }
+
+    /// Limit if no more may be written.
+    fn check(&self) -> Result<()> {
+        let used = self.used.load(Ordering::Relaxed);
+        if used < self.max {
+            return Ok(());
+        }
+        let max = self.max;
+        Err(Error::Limit(format!("out of memory for tables: {used} of {max} bytes are used")))
+    }
+
+    /// Takes over what `rows` occupies now.
+    fn report(&self, rows: &mut Rows) {
+        let bytes = rows.bytes();
+        if bytes != rows.bytes_reported {
+            self.change(rows.bytes_reported, bytes);
+            rows.bytes_reported = bytes;
+        }
+    }
+
+    fn change(&self, before: usize, after: usize) {
+        self.used.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+    }
+}
+
+/// Collects what an operation could not do, and the first reason.
+#[derive(Debug, Default)]
+struct Left {
+    runs: Vec<Run>,
+    status: Option<Status>,
+}
+
+impl Left {
+    fn add(&mut self, status: Status, run: Run) {
+        self.status.get_or_insert(status);
+        self.runs.push(run);
+    }
+
+    fn answer(self, output: Output) -> Answer {
+        Answer::left(self.status.unwrap_or(Status::Done), output, self.runs)
+    }
+}
+
+impl KeyedWrite {
+    /// The values of its row, or of its key for a delete; refuses what the table cannot hold.
+    pub(crate) fn row_values(&self, schema: &TableSchema) -> Result<Vec<Value<'_>>> {
+        match self {
+            KeyedWrite::Delete { key } => schema.key_values(key),
+            KeyedWrite::Put { row, .. } | KeyedWrite::Replace { row, .. } => {
+                schema.check_row(row)?;
+                let fields = schema.arrow().fields().iter();
+                row.iter()
+                    .zip(fields)
+                    .map(|(datum, field)| Value::of_datum(datum, field.data_type()))
+                    .collect()
+            }
+        }
+    }
+}
+
+/// The rows of a partition, which begins to exist with them.
+fn rows_of<'a>(slot: &'a mut Option<Box<Rows>>, schema: &TableSchema) -> Result<&'a mut Rows> {
+    if slot.is_none() {
+        *slot = Some(Box::new(Rows::new(schema)?));
+    }
+    Ok(slot.as_deref_mut().expect("filled above"))
+}
+
+fn refused(status: Status, partition: PartitionId) -> Answer {
+    Answer::left(status, Output::Nothing, vec![Run::whole(partition)])
+}
+
+impl Piece {
+    /// Bytes of its arrays.
+    pub(crate) fn bytes(&self) -> usize {
+        self.batch.get_array_memory_size()
+    }
+}
