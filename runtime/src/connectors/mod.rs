@@ -3,6 +3,7 @@
 
 pub mod discard;
 pub mod generator;
+pub mod kafka;
 pub mod options;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use crate::connector::Connectors;
 pub fn built_in() -> Connectors {
     let mut connectors = Connectors::default();
     connectors.register(Arc::new(generator::Generator));
+    connectors.register(Arc::new(kafka::Kafka));
     connectors.register(Arc::new(discard::Discard));
     connectors
 }

@@ -78,6 +78,13 @@ impl JsonFlat {
         Ok(())
     }
 
+    /// Takes back the last `rows` rows.
+    pub fn undo(&mut self, rows: usize) {
+        for column in &mut self.columns {
+            column.truncate(column.len() - rows);
+        }
+    }
+
     /// The columns of all rows since the last call.
     pub fn finish(&mut self) -> Result<Vec<ArrayRef>> {
         self.columns.iter_mut().map(Column::finish).collect()

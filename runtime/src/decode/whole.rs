@@ -68,10 +68,10 @@ impl Whole {
         }
     }
 
-    /// Takes back the last row.
-    pub fn undo(&mut self) {
+    /// Takes back the last `rows` rows.
+    pub fn undo(&mut self, rows: usize) {
         if let Some(column) = &mut self.column {
-            column.truncate(column.len().saturating_sub(1));
+            column.truncate(column.len() - rows);
         }
     }
 

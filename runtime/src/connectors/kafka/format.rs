@@ -1,0 +1,262 @@
+//! `RowDecoder`: keys and values of messages to the columns of a mapping. A column is found in the
+//! key (`__key`, `__key.field`) or in the value (`this`, `this.field`, or just its name).
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{RecordBatch, RecordBatchOptions},
+    datatypes::{DataType, Field, Schema, SchemaRef},
+};
+
+use super::settings::{Format, Settings};
+use crate::{
+    Error, Result,
+    decode::{
+        Decoded,
+        column::TYPE_KEY,
+        csv::{Csv, Source},
+        json_flat::JsonFlat,
+        whole::{Whole, WholeFormat},
+    },
+};
+
+const KEY: &str = "__key";
+const VALUE: &str = "this";
+
+/// Decodes messages into the projected columns.
+#[derive(Debug)]
+pub struct RowDecoder {
+    schema: SchemaRef,
+    key: Option<Part>,
+    value: Part,
+    /// For each column of the schema: whether it is the key's, and its position there.
+    layout: Vec<(bool, usize)>,
+    rows: usize,
+}
+
+/// A decoder of keys or of values.
+#[derive(Debug)]
+enum Part {
+    JsonFlat(JsonFlat),
+    Csv(Csv),
+    Whole(Whole),
+}
+
+/// Where a column is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    is_key: bool,
+    /// The field, or `None` for the whole key or value.
+    field: Option<String>,
+}
+
+/// The columns of a mapping that declares none: those of formats with one value.
+pub fn infer(settings: &Settings) -> Result<SchemaRef> {
+    let column = |name: &str, format: Format| {
+        let Format::Whole(format) = format else {
+            return Err(Error::Invalid {
+                code: "42601",
+                message: "a column list is required with 'json-flat' and 'csv'".to_owned(),
+            });
+        };
+        let field = |data_type| Field::new(name, data_type, true);
+        Ok(match format {
+            WholeFormat::Raw => field(DataType::Binary),
+            WholeFormat::Varchar => field(DataType::Utf8),
+            WholeFormat::Json => field(DataType::Utf8)
+                .with_metadata([(TYPE_KEY.to_owned(), "json".to_owned())].into()),
+            WholeFormat::Integer => field(DataType::Int32),
+            WholeFormat::Bigint => field(DataType::Int64),
+        })
+    };
+    let mut fields = Vec::new();
+    if let Some(format) = settings.key_format {
+        fields.push(column(KEY, format)?);
+    }
+    fields.push(column(VALUE, settings.value_format)?);
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+impl RowDecoder {
+    /// A decoder of the columns `projection` of a mapping.
+    pub fn new(
+        settings: &Settings,
+        schema: &SchemaRef,
+        external: &[Option<String>],
+        projection: &[usize],
+    ) -> Result<Self> {
+        // A record's fields are counted over all columns of its side, projected or not.
+        let mut record_len = [0, 0];
+        let mut places = Vec::with_capacity(schema.fields().len());
+        for (position, field) in schema.fields().iter().enumerate() {
+            let external = external.get(position).and_then(Option::as_deref);
+            let place = place(field, external, settings)?;
+            let ordinal = record_len[usize::from(place.is_key)];
+            record_len[usize::from(place.is_key)] += 1;
+            places.push((place, ordinal));
+        }
+        let mut sides: [Vec<(Field, Source)>; 2] = [Vec::new(), Vec::new()];
+        let mut layout = Vec::with_capacity(projection.len());
+        for position in projection {
+            let (place, ordinal) = &places[*position];
+            let side = &mut sides[usize::from(place.is_key)];
+            layout.push((place.is_key, side.len()));
+            let name = place.field.clone().unwrap_or_default();
+            let field = schema.field(*position).clone();
+            side.push((field, Source { position: *ordinal, name }));
+        }
+        let [values, keys] = sides;
+        let key = match settings.key_format {
+            Some(format) if !keys.is_empty() => Some(part(format, &keys, false)?),
+            _ => None,
+        };
+        Ok(Self {
+            schema: Arc::new(schema.project(projection)?),
+            key,
+            value: part(settings.value_format, &values, settings.has_header)?,
+            layout,
+            rows: 0,
+        })
+    }
+
+    /// Schema of the decoded rows.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Rows decoded since the last [`RowDecoder::finish`].
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Decodes a message; a poison leaves no row.
+    #[inline]
+    pub fn decode(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> Decoded<()> {
+        let rows = self.value.decode(value)?;
+        if let Some(part) = &mut self.key {
+            for done in 0..rows {
+                if let Err(mut poison) = part.decode(key) {
+                    part.undo(done);
+                    self.value.undo(rows);
+                    poison.reason = format!("key: {}", poison.reason);
+                    return Err(poison);
+                }
+            }
+        }
+        self.rows += rows;
+        Ok(())
+    }
+
+    /// The rows since the last call.
+    pub fn finish(&mut self) -> Result<RecordBatch> {
+        let rows = std::mem::take(&mut self.rows);
+        let values = self.value.finish()?;
+        let keys = match &mut self.key {
+            None => Vec::new(),
+            Some(part) => part.finish()?,
+        };
+        let columns = self.layout.iter().map(|(is_key, position)| {
+            Arc::clone(if *is_key { &keys[*position] } else { &values[*position] })
+        });
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let (schema, columns) = (Arc::clone(&self.schema), columns.collect());
+        Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
+    }
+}
+
+impl Part {
+    /// Decodes into rows, and says how many.
+    #[inline]
+    fn decode(&mut self, message: Option<&[u8]>) -> Decoded<usize> {
+        match self {
+            Part::JsonFlat(json) => json.decode(message).map(|()| 1),
+            Part::Csv(csv) => csv.decode(message),
+            Part::Whole(whole) => whole.decode(message).map(|()| 1),
+        }
+    }
+
+    /// Takes back the last `rows` rows.
+    fn undo(&mut self, rows: usize) {
+        match self {
+            Part::JsonFlat(json) => json.undo(rows),
+            Part::Csv(csv) => csv.undo(rows),
+            Part::Whole(whole) => whole.undo(rows),
+        }
+    }
+
+    fn finish(&mut self) -> Result<Vec<arrow::array::ArrayRef>> {
+        match self {
+            Part::JsonFlat(json) => json.finish(),
+            Part::Csv(csv) => csv.finish(),
+            Part::Whole(whole) => whole.finish(),
+        }
+    }
+}
+
+/// Where a column is found, by its external name or else its own.
+fn place(field: &Field, external: Option<&str>, settings: &Settings) -> Result<Place> {
+    let name = external.unwrap_or(field.name());
+    let (is_key, inner) = match name.split_once('.') {
+        _ if name == KEY => (true, None),
+        _ if name == VALUE => (false, None),
+        Some((KEY, inner)) => (true, Some(inner.to_owned())),
+        Some((VALUE, inner)) => (false, Some(inner.to_owned())),
+        _ => (false, Some(name.to_owned())),
+    };
+    let column = field.name();
+    let refuse = |code, message| Err(Error::Invalid { code, message });
+    let format = match (is_key, settings.key_format) {
+        (false, _) => settings.value_format,
+        (true, Some(format)) => format,
+        (true, None) => {
+            let message = format!("column \"{column}\" is of the key: set option \"keyFormat\"");
+            return refuse("22023", message);
+        }
+    };
+    let is_whole_format = matches!(format, Format::Whole(_));
+    let whole = if is_key { KEY } else { VALUE };
+    match (is_whole_format, &inner) {
+        (true, Some(_)) => refuse(
+            "42703",
+            format!(
+                "column \"{column}\": this format has one value, with the external name {whole}"
+            ),
+        ),
+        (false, None) => refuse(
+            "42703",
+            format!("column \"{column}\": this format has fields; {whole} as a whole is not one"),
+        ),
+        _ => Ok(Place { is_key, field: inner }),
+    }
+}
+
+fn part(format: Format, fields: &[(Field, Source)], has_header: bool) -> Result<Part> {
+    let made = match format {
+        Format::Csv => Csv::new(fields, has_header).map(Part::Csv),
+        Format::JsonFlat => {
+            let named: Vec<(Field, String)> =
+                fields.iter().map(|(field, source)| (field.clone(), source.name.clone())).collect();
+            JsonFlat::new(&named).map(Part::JsonFlat).map_err(|failed| {
+                let is_it = |field: &&(Field, Source)| field.0.name() == failed.name();
+                &fields.iter().find(is_it).unwrap_or(&fields[0]).0
+            })
+        }
+        Format::Whole(_) if fields.len() > 1 => {
+            return Err(Error::Invalid {
+                code: "42701",
+                message: "this format has one value, so one column".to_owned(),
+            });
+        }
+        Format::Whole(format) => {
+            Whole::new(format, fields.first().map(|(field, _)| field)).map(Part::Whole)
+        }
+    };
+    made.map_err(|field| Error::Invalid {
+        code: "0A000",
+        message: format!(
+            "column \"{}\" cannot be read with this format: type {} is not supported",
+            field.name(),
+            field.data_type()
+        ),
+    })
+}

@@ -1,0 +1,271 @@
+//! `Settings`: the OPTIONS of a Kafka mapping, validated without contacting a broker. Options that
+//! are not ours are librdkafka's, by their own names, and checked by it.
+
+use std::collections::BTreeMap;
+
+use rdkafka::{config::ClientConfig, error::KafkaError};
+
+use crate::{
+    Error, Result,
+    connectors::options::{EVENT_TIME_OPTIONS, Options, quoted},
+    decode::whole::WholeFormat,
+};
+
+/// TYPE as users write it.
+pub const NAME: &str = "Kafka";
+
+const OWN: [&str; 7] = [
+    "valueFormat",
+    "keyFormat",
+    "auto.offset.reset",
+    "end_offset",
+    "on_error",
+    "header",
+    "preferredLocalParallelism",
+];
+const FORMATS: [&str; 9] =
+    ["json-flat", "json", "csv", "raw", "varchar", "text", "int", "integer", "bigint"];
+
+/// Properties of librdkafka that the source sets itself, and why.
+const RESERVED: [(&str, &str); 5] = [
+    ("group.id", "a mapping joins no consumer group; offsets are part of the job's state"),
+    ("enable.auto.commit", "offsets are part of the job's state"),
+    ("enable.auto.offset.store", "offsets are part of the job's state"),
+    ("enable.partition.eof", "it is always on"),
+    ("statistics.interval.ms", "statistics are not shown"),
+];
+
+/// What the source asks of librdkafka unless the mapping says otherwise.
+const DEFAULTS: [(&str, &str); 8] = [
+    ("client.id", "tidewater"),
+    // Bytes waiting in memory, for each topic partition.
+    ("queued.max.messages.kbytes", "16384"),
+    // A topic partition that filled its queue is fetched again so soon after there is room.
+    ("fetch.queue.backoff.ms", "2"),
+    ("fetch.error.backoff.ms", "50"),
+    ("socket.nagle.disable", "true"),
+    ("reconnect.backoff.ms", "50"),
+    ("reconnect.backoff.max.ms", "1000"),
+    ("allow.auto.create.topics", "false"),
+];
+
+/// Where a topic partition is read from when the execution is the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartOffset {
+    /// The oldest record.
+    Earliest,
+    /// What is produced from now on.
+    Latest,
+}
+
+/// Where reading ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndOffset {
+    /// Never.
+    Unbounded,
+    /// At the end as it is when the execution starts.
+    Latest,
+    /// Before these offsets; other topic partitions are not read.
+    Explicit(BTreeMap<i32, i64>),
+}
+
+/// What to do with a message that cannot be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnError {
+    /// Fail the job.
+    Fail,
+    /// Count and skip it.
+    Skip,
+}
+
+/// The encoding of keys or values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Top-level fields of a JSON object.
+    JsonFlat,
+    /// RFC 4180.
+    Csv,
+    /// One value.
+    Whole(WholeFormat),
+}
+
+/// The options.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Topic name.
+    pub topic: String,
+    /// `bootstrap.servers`.
+    pub servers: String,
+    /// Encoding of values.
+    pub value_format: Format,
+    /// Encoding of keys, if they are read.
+    pub key_format: Option<Format>,
+    /// Whether a CSV message begins with a header.
+    pub has_header: bool,
+    /// Where to begin.
+    pub start: StartOffset,
+    /// Where to end.
+    pub end: EndOffset,
+    /// What to do about poison.
+    pub on_error: OnError,
+    /// Instances on each member.
+    pub parallelism: Option<usize>,
+    /// Properties for librdkafka.
+    pub client: ClientConfig,
+}
+
+impl Settings {
+    /// Reads and validates OPTIONS of a mapping on `topic`.
+    pub fn read(topic: &str, values: &BTreeMap<String, String>) -> Result<Self> {
+        let options = Options::new(NAME, values);
+        let Some(servers) = options.get("bootstrap.servers").filter(|value| !value.is_empty())
+        else {
+            return Err(options.missing("bootstrap.servers", "host:port, or several with commas"));
+        };
+        let Some(value_format) = options.get("valueFormat") else {
+            return Err(options.missing("valueFormat", &format!("one of {}", quoted(&FORMATS))));
+        };
+        let value_format = format(&options, "valueFormat", value_format)?;
+        let key_format = match options.get("keyFormat") {
+            None => None,
+            Some(name) => Some(format(&options, "keyFormat", name)?),
+        };
+        if key_format == Some(Format::Csv) {
+            return Err(options.wrong("keyFormat", "csv", "a format of one value, or 'json-flat'"));
+        }
+        let has_header = options.boolean("header", false)?;
+        if has_header && value_format != Format::Csv {
+            return Err(options.wrong("header", "true", "it only with 'valueFormat'='csv'"));
+        }
+        let parallelism = match options.get("preferredLocalParallelism") {
+            None => None,
+            Some(_) => Some(options.number("preferredLocalParallelism", 1, 1)?.min(1024) as usize),
+        };
+        Ok(Self {
+            topic: topic_name(topic)?,
+            servers: servers.to_owned(),
+            value_format,
+            key_format,
+            has_header,
+            start: start_offset(&options)?,
+            end: end_offset(&options)?,
+            on_error: on_error(&options)?,
+            parallelism,
+            client: client_config(values)?,
+        })
+    }
+}
+
+fn format(options: &Options, option: &str, name: &str) -> Result<Format> {
+    Ok(match name {
+        "json-flat" => Format::JsonFlat,
+        "csv" => Format::Csv,
+        "json" => Format::Whole(WholeFormat::Json),
+        "raw" => Format::Whole(WholeFormat::Raw),
+        "varchar" | "text" => Format::Whole(WholeFormat::Varchar),
+        "int" | "integer" => Format::Whole(WholeFormat::Integer),
+        "bigint" => Format::Whole(WholeFormat::Bigint),
+        "avro" | "java" | "protobuf" | "parquet" => {
+            return Err(Error::Invalid {
+                code: "0A000",
+                message: format!("{option} '{name}' is not supported"),
+            });
+        }
+        _ => return Err(options.wrong(option, name, &format!("one of {}", quoted(&FORMATS)))),
+    })
+}
+
+/// Kafka's own rule for topic names.
+fn topic_name(topic: &str) -> Result<String> {
+    let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if topic.is_empty() || topic.len() > 249 || !topic.chars().all(is_legal) {
+        return Err(Error::Invalid {
+            code: "42602",
+            message: format!("invalid topic name \"{topic}\"; set EXTERNAL NAME"),
+        });
+    }
+    Ok(topic.to_owned())
+}
+
+fn start_offset(options: &Options) -> Result<StartOffset> {
+    match options.get("auto.offset.reset") {
+        None | Some("latest" | "largest" | "end") => Ok(StartOffset::Latest),
+        Some("earliest" | "smallest" | "beginning") => Ok(StartOffset::Earliest),
+        Some(other) => Err(options.wrong("auto.offset.reset", other, "'earliest' or 'latest'")),
+    }
+}
+
+fn end_offset(options: &Options) -> Result<EndOffset> {
+    let Some(text) = options.get("end_offset") else { return Ok(EndOffset::Unbounded) };
+    if text == "latest" {
+        return Ok(EndOffset::Latest);
+    }
+    let mut offsets = BTreeMap::new();
+    for pair in text.split(',') {
+        let parsed = pair.trim().split_once(':').and_then(|(partition, offset)| {
+            Some((partition.parse::<i32>().ok()?, offset.parse::<i64>().ok()?))
+        });
+        match parsed {
+            Some((partition, offset)) if partition >= 0 && offset >= 0 => {
+                if offsets.insert(partition, offset).is_some() {
+                    let expected = "each topic partition once";
+                    return Err(options.wrong("end_offset", text, expected));
+                }
+            }
+            _ => {
+                let expected = "'latest' or 'partition:offset,…'";
+                return Err(options.wrong("end_offset", text, expected));
+            }
+        }
+    }
+    Ok(EndOffset::Explicit(offsets))
+}
+
+fn on_error(options: &Options) -> Result<OnError> {
+    match options.get("on_error") {
+        None | Some("fail") => Ok(OnError::Fail),
+        Some("skip") => Ok(OnError::Skip),
+        Some(table) => Err(Error::Invalid {
+            code: "0A000",
+            message: format!(
+                "on_error with a table (\"{table}\") is not supported; use 'fail' or 'skip'"
+            ),
+        }),
+    }
+}
+
+/// Properties for librdkafka: our defaults, then the mapping's, then what must be.
+fn client_config(values: &BTreeMap<String, String>) -> Result<ClientConfig> {
+    let mut config = ClientConfig::new();
+    for (name, value) in DEFAULTS {
+        config.set(name, value);
+    }
+    for (name, value) in values {
+        if OWN.contains(&name.as_str()) || EVENT_TIME_OPTIONS.contains(&name.as_str()) {
+            continue;
+        }
+        if let Some((_, reason)) = RESERVED.iter().find(|(reserved, _)| reserved == name) {
+            return Err(Error::Invalid {
+                code: "22023",
+                message: format!("option \"{name}\" cannot be set: {reason}"),
+            });
+        }
+        config.set(name, value);
+    }
+    config.set("enable.partition.eof", "true");
+    config.set("enable.auto.commit", "false");
+    config.set("enable.auto.offset.store", "false");
+    // An offset out of range is an error, never a silent jump.
+    config.set("auto.offset.reset", "error");
+    config.create_native_config().map_err(|error| match error {
+        KafkaError::ClientConfig(_, reason, name, value) => Error::Invalid {
+            code: "22023",
+            message: match reason.starts_with("No such") {
+                true => format!("unknown option \"{name}\" for a mapping of type {NAME}"),
+                false => format!("invalid value \"{value}\" for option \"{name}\": {reason}"),
+            },
+        },
+        other => Error::Invalid { code: "22023", message: other.to_string() },
+    })?;
+    Ok(config)
+}
