@@ -91,7 +91,7 @@ impl Processor for Sum {
     }
 }
 
-const END: i64 = 60_000;
+const END: i64 = 12_000;
 
 /// Two unequal sources → sums by key → collector.
 fn sums(epochs: &Arc<AtomicU64>) -> (Dag, crate::testing::Collector) {
@@ -168,7 +168,7 @@ fn epochs_pass_everywhere_and_change_nothing() {
     let epochs = Arc::default();
     let (dag, collected) = sums(&epochs);
     let (mut request, ends) = request(dag);
-    request.epoch_interval = Some(std::time::Duration::from_micros(200));
+    request.epoch_interval = Some(Duration::from_micros(200));
     engine.run(request).unwrap();
     completed(&ends);
     assert_eq!(totals(&collected), EXPECTED);

@@ -1,0 +1,385 @@
+//! `Jobs`: the shell around the job coordinators. It plans, starts and stops executions, submits
+//! statuses to the control log and keeps, in memory, what a suspended job saved.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use storage::{
+    Grid,
+    cluster::control::{Command, JobRecord, JobStatus, ObjectId},
+};
+
+use super::coordinator::{Action, End, Event, JobCoordinator, Request, Ticket};
+use crate::{
+    Error, Result,
+    dag::Dag,
+    execution::{EdgeStats, Engine, Execution, ExecutionEnd, ExecutionRequest, VertexStats},
+    state::StateChunk,
+};
+
+/// How long SUSPEND, RESTART and DROP wait; a source has at most 100 ms to notice, a connector a
+/// few seconds to hang up.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a shutdown waits for each job.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Stack of the thread that plans a restarted job: planning recurses over the query.
+const PLANNING_STACK_BYTES: usize = 16 << 20;
+
+/// Plans a job's SQL again; given by the planner when the jobs are opened.
+pub type PlanJob = Arc<dyn Fn(&JobRecord) -> Result<Dag> + Send + Sync>;
+
+/// All jobs of the cluster.
+pub struct Jobs {
+    site: Arc<Site>,
+    /// Jobs that were not dropped, by id.
+    jobs: Mutex<HashMap<ObjectId, Arc<Job>>>,
+}
+
+/// What `CREATE JOB` asks for.
+#[derive(Debug, Clone)]
+pub struct JobRequest {
+    /// Name.
+    pub name: String,
+    /// The whole statement.
+    pub sql: String,
+    /// OPTIONS, validated by the planner.
+    pub options: BTreeMap<String, String>,
+    /// Session settings to plan it under again.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// What every job needs.
+struct Site {
+    grid: Arc<Grid>,
+    engine: Arc<Engine>,
+    planner: RwLock<Option<PlanJob>>,
+    tickets: AtomicU64,
+}
+
+/// One job's shell.
+struct Job {
+    id: ObjectId,
+    name: Arc<str>,
+    site: Arc<Site>,
+    state: Mutex<State>,
+    /// Notified when an answer is there or an execution has ended.
+    changed: Condvar,
+    /// The trouble the execution survives at present. Held while it is submitted, so that the
+    /// record shows the newest.
+    trouble: Mutex<Option<String>>,
+}
+
+struct State {
+    coordinator: JobCoordinator,
+    /// The dag given at creation, until the first start.
+    dag: Option<Dag>,
+    /// The present execution and its number.
+    execution: Option<(u64, Execution)>,
+    /// What the last suspended execution saved.
+    kept: Vec<(String, Vec<StateChunk>)>,
+    answers: HashMap<Ticket, Result<()>>,
+    is_forgotten: bool,
+}
+
+impl Jobs {
+    /// Opens the jobs of a grid on an engine.
+    pub fn open(grid: Arc<Grid>, engine: Arc<Engine>) -> Arc<Self> {
+        let planner = RwLock::new(None);
+        let site = Arc::new(Site { grid, engine, planner, tickets: AtomicU64::new(1) });
+        Arc::new(Self { site, jobs: Mutex::default() })
+    }
+
+    /// Sets how SQL becomes a dag; called once at start, before the first create.
+    pub fn set_planner(&self, plan: PlanJob) {
+        *self.site.planner.write() = Some(plan);
+    }
+
+    /// Creates a job and starts `dag`; AlreadyExists if the name is taken. If it cannot be started
+    /// the job is not there afterwards.
+    pub fn create(&self, request: JobRequest, dag: Dag) -> Result<ObjectId> {
+        let control = self.site.grid.control();
+        let name: Arc<str> = request.name.as_str().into();
+        let id = control.submit(&Command::CreateJob(JobRecord {
+            id: ObjectId(0),
+            name: request.name.clone(),
+            sql: request.sql,
+            options: request.options,
+            settings: request.settings,
+            status: JobStatus::NotRunning,
+            created_at: self.site.now(),
+            started_at: None,
+            restarts: 0,
+            last_error: None,
+        }))?;
+        let state = State {
+            coordinator: JobCoordinator::new(request.name),
+            dag: Some(dag),
+            execution: None,
+            kept: Vec::new(),
+            answers: HashMap::new(),
+            is_forgotten: false,
+        };
+        let site = Arc::clone(&self.site);
+        let state = Mutex::new(state);
+        let job = Arc::new(Job {
+            id,
+            name,
+            site,
+            state,
+            changed: Condvar::new(),
+            trouble: Mutex::default(),
+        });
+        self.jobs.lock().insert(id, Arc::clone(&job));
+        let outcome = job.ask("start", Event::Created);
+        self.tidy(&job);
+        outcome.map(|()| id)
+    }
+
+    /// Stops a running job with its state kept in memory; WrongState unless it runs. Returns when
+    /// it is SUSPENDED.
+    pub fn suspend(&self, name: &str) -> Result<()> {
+        self.request(name, "suspend", Request::Suspend)
+    }
+
+    /// Starts a suspended job from its kept state; a FAILED job is not resumed (WrongState). If it
+    /// cannot be started it stays SUSPENDED, its state kept.
+    pub fn resume(&self, name: &str) -> Result<()> {
+        self.request(name, "resume", Request::Resume)
+    }
+
+    /// Suspends and resumes.
+    pub fn restart(&self, name: &str) -> Result<()> {
+        self.request(name, "restart", Request::Restart)
+    }
+
+    /// Cancels whatever runs and forgets the job. Returns when nothing of it runs any more.
+    pub fn drop_job(&self, name: &str) -> Result<()> {
+        self.request(name, "stop", Request::Drop)
+    }
+
+    /// Numbers of the running execution of a job; empty if it does not run.
+    pub fn stats(&self, id: ObjectId) -> (Vec<VertexStats>, Vec<EdgeStats>) {
+        let Some(job) = self.jobs.lock().get(&id).map(Arc::clone) else {
+            return Default::default();
+        };
+        let execution = job.state.lock().execution.clone();
+        let Some((_, execution)) = execution else { return Default::default() };
+        (execution.vertex_stats(), execution.edge_stats())
+    }
+
+    /// Cancels all executions and waits for them: the shutdown.
+    pub fn close(&self) {
+        let jobs: Vec<_> = self.jobs.lock().values().map(Arc::clone).collect();
+        for job in &jobs {
+            job.handle(Event::Closed);
+        }
+        for job in &jobs {
+            let mut state = job.state.lock();
+            let runs = |state: &mut State| state.coordinator.execution().is_some();
+            if job.changed.wait_while_for(&mut state, runs, CLOSE_TIMEOUT).timed_out() {
+                tracing::warn!(job = %job.name, "job still runs after {CLOSE_TIMEOUT:?}");
+            }
+        }
+    }
+
+    fn request(&self, name: &str, verb: &str, request: Request) -> Result<()> {
+        let missing = || storage::Error::NotFound { kind: "job", name: name.to_owned() };
+        let id = self.site.grid.control().state().job(name).ok_or_else(missing)?.id;
+        let job = self.jobs.lock().get(&id).map(Arc::clone).ok_or_else(missing)?;
+        let outcome = job.ask(verb, |ticket| Event::Requested(ticket, request));
+        self.tidy(&job);
+        outcome
+    }
+
+    /// Lets go of a job that was forgotten.
+    fn tidy(&self, job: &Job) {
+        if job.state.lock().is_forgotten {
+            self.jobs.lock().remove(&job.id);
+            self.site.grid.metrics().forget("job", &job.name);
+        }
+    }
+}
+
+impl Site {
+    fn now(&self) -> i64 {
+        self.grid.env().clock.now_micros()
+    }
+
+    fn submit(&self, job: &str, command: &Command) {
+        if let Err(error) = self.grid.control().submit(command) {
+            // Only a job that was dropped meanwhile may refuse.
+            tracing::warn!(job, %error, "job command refused");
+        }
+    }
+}
+
+impl Job {
+    /// Sends a request and waits for its answer.
+    fn ask(self: &Arc<Self>, verb: &str, event: impl FnOnce(Ticket) -> Event) -> Result<()> {
+        let ticket = self.site.tickets.fetch_add(1, Ordering::Relaxed);
+        self.handle(event(ticket));
+        let mut state = self.state.lock();
+        let waits = |state: &mut State| !state.answers.contains_key(&ticket);
+        self.changed.wait_while_for(&mut state, waits, ANSWER_TIMEOUT);
+        state.answers.remove(&ticket).unwrap_or_else(|| {
+            let text = format!(
+                "job \"{}\" did not {verb} within {} s; it goes on trying",
+                self.name,
+                ANSWER_TIMEOUT.as_secs()
+            );
+            Err(storage::Error::WrongState(text).into())
+        })
+    }
+
+    /// Takes an event and does what follows from it, starts included, on this thread.
+    fn handle(self: &Arc<Self>, event: Event) {
+        let mut next = Some(event);
+        while let Some(event) = next {
+            next = self.step(event).map(|execution| self.start(execution));
+        }
+    }
+
+    /// Takes an event and does all that is quick; the execution to start, if any.
+    fn step(&self, event: Event) -> Option<u64> {
+        let mut state = self.state.lock();
+        let mut to_start = None;
+        for action in state.coordinator.step(event) {
+            match action {
+                Action::SetStatus(status, error) => self.set_status(status, error),
+                Action::Start(execution) => to_start = Some(execution),
+                Action::Suspend(number) => {
+                    state.of(number).into_iter().for_each(Execution::suspend);
+                }
+                Action::Cancel(number) => {
+                    state.of(number).into_iter().for_each(Execution::cancel);
+                }
+                Action::Forget => {
+                    self.site.submit(&self.name, &Command::DropJob(self.id));
+                    state.kept.clear();
+                    state.is_forgotten = true;
+                }
+                Action::Answer(ticket, answer) => drop(state.answers.insert(ticket, answer)),
+            }
+        }
+        let present = state.coordinator.execution();
+        if state.execution.as_ref().is_some_and(|(number, _)| Some(*number) != present) {
+            state.execution = None;
+        }
+        drop(state);
+        self.changed.notify_all();
+        to_start
+    }
+
+    fn set_status(&self, status: JobStatus, error: Option<String>) {
+        let (id, at) = (self.id, self.site.now());
+        let trouble = self.trouble.lock();
+        self.site.submit(&self.name, &Command::SetJobStatus { id, status, at, error });
+        tracing::info!(job = %self.name, status = status.word(), "job status");
+        if status == JobStatus::Running && trouble.is_some() {
+            // Going RUNNING clears the record of what went before; this trouble is younger.
+            let error = trouble.clone();
+            self.site.submit(&self.name, &Command::SetJobError { id, error });
+        }
+    }
+
+    fn set_trouble(&self, error: Option<String>) {
+        let mut trouble = self.trouble.lock();
+        if *trouble == error {
+            return;
+        }
+        trouble.clone_from(&error);
+        self.site.submit(&self.name, &Command::SetJobError { id: self.id, error });
+    }
+
+    /// Plans and runs; the event that came of it.
+    fn start(self: &Arc<Self>, number: u64) -> Event {
+        *self.trouble.lock() = None;
+        let outcome = self.dag().and_then(|dag| {
+            let restore = self.state.lock().kept.clone();
+            self.site.engine.run(self.execution_request(number, dag, restore))
+        });
+        match outcome {
+            Ok(execution) => {
+                let mut state = self.state.lock();
+                state.execution = Some((number, execution));
+                state.kept.clear();
+                Event::Started(number)
+            }
+            Err(error) => Event::StartFailed(number, error),
+        }
+    }
+
+    fn dag(&self) -> Result<Dag> {
+        if let Some(dag) = self.state.lock().dag.take() {
+            return Ok(dag);
+        }
+        let missing = || storage::Error::NotFound { kind: "job", name: self.name.to_string() };
+        let control = self.site.grid.control().state();
+        let record = control.jobs.get(&self.id).ok_or_else(missing)?;
+        let plan = self.site.planner.read().as_ref().map(Arc::clone);
+        let plan = plan.ok_or_else(|| Error::Internal("jobs have no planner".to_owned()))?;
+        plan(record)
+    }
+
+    fn execution_request(
+        self: &Arc<Self>,
+        number: u64,
+        dag: Dag,
+        restore: Vec<(String, Vec<StateChunk>)>,
+    ) -> ExecutionRequest {
+        let (ended, troubled) = (Arc::clone(self), Arc::clone(self));
+        ExecutionRequest {
+            dag,
+            job_id: self.id.0,
+            job_name: Arc::clone(&self.name),
+            restore,
+            trouble: Arc::new(move |error| troubled.set_trouble(error)),
+            finished: Box::new(move |end| ended.finished(number, end)),
+            epoch_interval: None,
+        }
+    }
+
+    fn finished(self: &Arc<Self>, number: u64, end: ExecutionEnd) {
+        let end = match end {
+            ExecutionEnd::Completed => End::Completed,
+            ExecutionEnd::Cancelled => End::Cancelled,
+            ExecutionEnd::Failed(error) => End::Failed(error),
+            ExecutionEnd::Suspended(state) => {
+                self.state.lock().kept = state;
+                End::Suspended
+            }
+        };
+        let Some(next) = self.step(Event::Ended(number, end)) else { return };
+        // A restart. Nobody may be waiting for it any more, so it gets a thread of its own, with
+        // the stack that planning wants.
+        let job = Arc::clone(self);
+        let thread = std::thread::Builder::new().name(format!("tw-start-{}", self.name));
+        let thread = thread.stack_size(PLANNING_STACK_BYTES);
+        let spawned = thread.spawn(move || {
+            let event = job.start(next);
+            job.handle(event);
+        });
+        if let Err(error) = spawned {
+            let error = Error::Limit(format!("could not start a thread: {error}"));
+            self.handle(Event::StartFailed(next, error));
+        }
+    }
+}
+
+impl State {
+    /// The present execution, if it is that one.
+    fn of(&self, number: u64) -> Option<&Execution> {
+        self.execution.as_ref().filter(|(present, _)| *present == number).map(|(_, one)| one)
+    }
+}
+
+#[cfg(test)]
+#[path = "jobs_tests.rs"]
+mod tests;
