@@ -30,8 +30,15 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     let mut stdout = std::io::stdout();
     writeln!(stdout, "ready on {address}")?;
     stdout.flush()?;
+    // Hangs up when the process stops, which ends the demo.
+    let (_stop, stopped) = std::sync::mpsc::channel();
     if args.command == Some(Command::Demo) {
-        tidewater::demo::start(address)?;
+        let show = move || {
+            if let Err(error) = tidewater::demo::run(address, &stopped) {
+                eprintln!("tidewater: demo: {error}");
+            }
+        };
+        std::thread::Builder::new().name("demo".to_owned()).spawn(show)?;
     }
     let signal = tidewater::shutdown::wait()?;
     eprintln!("\n{signal}: stopping");
