@@ -556,3 +556,6 @@ fn quote_tail(start: usize, escape: Escape, out: &mut BytesMut) {
     }
     out.put_u8(b'"');
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,11 +4,9 @@
 pub mod binary;
 pub mod datum;
 pub mod encode;
-pub mod input;
-pub mod interval;
 pub mod parameter;
-pub mod text;
-pub mod zone;
+
+pub use planner::text::{input, interval, output as text, zone};
 
 pub use encode::{Format, RowEncoder};
 pub use zone::TimeZone;
