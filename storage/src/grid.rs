@@ -111,6 +111,14 @@ impl Grid {
         self.tables.router.move_partition(partition, owner)
     }
 
+    /// Tidies all tables: drops row versions that no view needs any more and compacts. Writers do
+    /// this for what they touch; this is for what nobody touches.
+    pub fn maintain(&self) -> Result<()> {
+        let tables: Vec<_> = self.tables.open.lock().keys().copied().collect();
+        let partitions: Vec<_> = (0..self.config.partition_count).map(PartitionId).collect();
+        tables.into_iter().try_for_each(|table| self.tables.router.settle(table, &partitions))
+    }
+
     fn table_record(&self, id: ObjectId) -> Result<Arc<TableRecord>> {
         let state = self.control.state();
         let found = state.relations.values().find_map(|relation| match relation {

@@ -17,6 +17,7 @@ pub(crate) mod router;
 
 mod chunk;
 mod column;
+mod compaction;
 mod index;
 mod op;
 mod owner;

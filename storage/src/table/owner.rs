@@ -17,7 +17,7 @@ use super::{
     column::Column,
     handle::{KeyedWrite, TableStats, WriteSummary},
     op::{Answer, Op, Output, Request, RoutedRows, Run, Status},
-    rows::{Context, Piece, Rows, Source, Step},
+    rows::{Context, Rows, Source, Step},
     schema::{KeyBytes, TableSchema, readers},
     writer::{Snapshot, WriterCell, Writers},
 };
@@ -139,7 +139,7 @@ impl Owner {
             }
             Op::Capture { partitions, projection, snapshot } => {
                 let mut pieces = Vec::new();
-                let left = self.each_partition(&table, partitions, |context, rows| {
+                let left = self.each_partition(&table, partitions, |context, _, rows| {
                     let Some(rows) = rows else { return Ok(None) };
                     rows.capture(context.schema, projection, snapshot, &mut pieces)?;
                     Ok(None)
@@ -147,16 +147,26 @@ impl Owner {
                 Ok(left.answer(Output::Pieces(pieces)))
             }
             Op::Settle { partitions } => {
-                let left = self.each_partition(&table, partitions, |context, rows| {
-                    if let Some(rows) = rows {
-                        rows.settle(context);
-                    }
-                    Ok(None)
-                })?;
+                let mut due = Vec::new();
+                let left =
+                    self.each_partition(&table, partitions, |context, partition, rows| {
+                        let Some(present) = rows.as_mut() else { return Ok(None) };
+                        present.settle(context);
+                        if present.is_spent() {
+                            self.memory.change(present.bytes_reported, 0);
+                            *rows = None;
+                        } else {
+                            due.extend(present.store.is_compaction_due().then_some(partition));
+                        }
+                        Ok(None)
+                    })?;
+                for partition in due {
+                    self.compact(&table, partition)?;
+                }
                 Ok(left.answer(Output::Nothing))
             }
             Op::Truncate { partitions } => {
-                let left = self.each_partition(&table, partitions, |_, rows| {
+                let left = self.each_partition(&table, partitions, |_, _, rows| {
                     let pending = rows.as_ref().and_then(|rows| rows.pending_writer());
                     if pending.is_none()
                         && let Some(gone) = rows.take()
@@ -179,7 +189,10 @@ impl Owner {
     /// Hands the rows of a partition that is [`Holding::Leaving`] here over to `target`.
     pub(crate) fn hand_over(&self, partition: PartitionId, target: &Self) {
         for (id, table) in self.tables.read().iter() {
-            let rows = table.partitions[usize::from(partition.0)].lock().take();
+            let mut rows = table.partitions[usize::from(partition.0)].lock().take();
+            if let Some(rows) = &mut rows {
+                rows.merging = None;
+            }
             if let Some(table) = target.tables.read().get(id) {
                 *table.partitions[usize::from(partition.0)].lock() = rows;
             }
@@ -237,11 +250,16 @@ impl Owner {
         if slot.is_none() && matches!(write, KeyedWrite::Delete { .. }) {
             return Ok(Answer::done(Output::Changed(0)));
         }
-        let rows = rows_of(&mut slot, schema)?;
         let context = Context { schema, writers: &self.writers };
+        let rows = rows_of(&mut slot, context)?;
         rows.settle_if_worth(context);
         let step = rows.write(context, hash, key, write, &row);
         self.memory.report(rows);
+        let is_compaction_due = rows.store.is_compaction_due();
+        drop(slot);
+        if is_compaction_due {
+            self.compact(table, partition)?;
+        }
         match step? {
             Step::Done(changed) => Ok(Answer::done(Output::Changed(changed))),
             Step::Blocked(writer) => Ok(refused(Status::Retry { writer: Some(writer) }, partition)),
@@ -322,7 +340,7 @@ impl Owner {
 
     fn stats(&self, table: &OwnedTable, partitions: &[Run], snapshot: &Snapshot) -> Result<Answer> {
         let mut stats = Vec::with_capacity(partitions.len());
-        let left = self.each_partition(table, partitions, |_, rows| {
+        let left = self.each_partition(table, partitions, |_, _, rows| {
             stats.push(rows.as_ref().map_or_else(TableStats::default, |rows| TableStats {
                 rows: rows.count(snapshot) as u64,
                 bytes: rows.bytes() as u64,
@@ -356,13 +374,18 @@ impl Owner {
                     left.add(refusal, Run { start, ..*run });
                     break;
                 }
-                let rows = rows_of(&mut slot, &table.schema)?;
+                let rows = rows_of(&mut slot, context)?;
                 rows.settle_if_worth(context);
                 let part = &routed.order[start as usize..end as usize];
                 let progress = write(context, rows, part, &mut summary);
                 self.memory.report(rows);
+                let is_compaction_due = rows.store.is_compaction_due();
+                drop(slot);
                 let (done, blocked) = progress?;
                 start += done as u32;
+                if is_compaction_due {
+                    self.compact(table, run.partition)?;
+                }
                 if let Some(writer) = blocked {
                     left.add(Status::Retry { writer: Some(writer) }, Run { start, ..*run });
                     break;
@@ -377,7 +400,7 @@ impl Owner {
         &self,
         table: &OwnedTable,
         partitions: &[Run],
-        mut visit: impl FnMut(Context<'_>, &mut Option<Box<Rows>>) -> Result<Option<u64>>,
+        mut visit: impl FnMut(Context<'_>, PartitionId, &mut Option<Box<Rows>>) -> Result<Option<u64>>,
     ) -> Result<Left> {
         let context = Context { schema: &table.schema, writers: &self.writers };
         let mut left = Left::default();
@@ -385,7 +408,7 @@ impl Owner {
             let mut rows = table.partitions[usize::from(run.partition.0)].lock();
             let refusal = match self.check(table, run.partition)? {
                 Ok(()) => {
-                    let blocked = visit(context, &mut rows)?;
+                    let blocked = visit(context, run.partition, &mut rows)?;
                     if let Some(rows) = rows.as_mut() {
                         self.memory.report(rows);
                     }
@@ -398,6 +421,28 @@ impl Owner {
             }
         }
         Ok(left)
+    }
+
+    /// Merges chunks of a partition, once; see `compaction.rs`.
+    fn compact(&self, table: &OwnedTable, partition: PartitionId) -> Result<()> {
+        let slot = &table.partitions[usize::from(partition.0)];
+        let schema = &table.schema;
+        let sources = slot.lock().as_mut().and_then(|rows| rows.begin_compaction());
+        let Some(sources) = sources else { return Ok(()) };
+        let merged = sources.merge(schema)?;
+        let merge = slot.lock().as_mut().and_then(|rows| rows.add_merged(schema, &sources, merged));
+        let Some(merge) = merge else { return Ok(()) };
+        let mut start = 0;
+        while start < merge.len() {
+            let next = slot.lock().as_mut().and_then(|rows| rows.repoint(schema, &merge, start));
+            let Some(next) = next else { return Ok(()) };
+            start = next;
+        }
+        if let Some(rows) = slot.lock().as_mut() {
+            rows.end_compaction(&merge);
+            self.memory.report(rows);
+        }
+        Ok(())
     }
 
     /// Whether a partition, whose lock is held, may be worked on. NotFound after a drop.
@@ -488,20 +533,13 @@ impl KeyedWrite {
 }
 
 /// The rows of a partition, which begins to exist with them.
-fn rows_of<'a>(slot: &'a mut Option<Box<Rows>>, schema: &TableSchema) -> Result<&'a mut Rows> {
+fn rows_of<'a>(slot: &'a mut Option<Box<Rows>>, context: Context<'_>) -> Result<&'a mut Rows> {
     if slot.is_none() {
-        *slot = Some(Box::new(Rows::new(schema)?));
+        *slot = Some(Box::new(Rows::new(context)?));
     }
     Ok(slot.as_deref_mut().expect("filled above"))
 }
 
 fn refused(status: Status, partition: PartitionId) -> Answer {
     Answer::left(status, Output::Nothing, vec![Run::whole(partition)])
-}
-
-impl Piece {
-    /// Bytes of its arrays.
-    pub(crate) fn bytes(&self) -> usize {
-        self.batch.get_array_memory_size()
-    }
 }

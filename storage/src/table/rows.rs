@@ -24,6 +24,8 @@ pub(crate) struct Rows {
     pub(crate) index: KeyIndex,
     /// `None` while every reader sees the same.
     pub(crate) versions: Option<Box<Versions>>,
+    /// The merge under way, by the generation of its new chunk.
+    pub(crate) merging: Option<u64>,
     /// Memory last reported to the table's account, in bytes.
     pub(crate) bytes_reported: usize,
 }
@@ -74,11 +76,12 @@ pub(crate) type Progress = (usize, Option<u64>);
 
 impl Rows {
     /// No rows.
-    pub(crate) fn new(schema: &TableSchema) -> Result<Self> {
+    pub(crate) fn new(context: Context<'_>) -> Result<Self> {
         Ok(Self {
-            store: Store::new(schema)?,
+            store: Store::new(context.schema, context.writers.generation_last())?,
             index: KeyIndex::default(),
             versions: None,
+            merging: None,
             bytes_reported: 0,
         })
     }
@@ -283,6 +286,11 @@ impl Rows {
         self.store.living() - hidden.len()
     }
 
+    /// Whether nothing is left that anybody may still see or undo.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.store.living() == 0 && self.versions.is_none() && self.merging.is_none()
+    }
+
     /// Drops version information that no reader needs, and undoes aborted writers.
     pub(crate) fn settle(&mut self, context: Context<'_>) {
         let Some(versions) = &mut self.versions else { return };
@@ -294,8 +302,7 @@ impl Rows {
             let slot = match change {
                 Settled::Ended { slot, .. } | Settled::Undone { slot, .. } => slot,
             };
-            let (dead, row) = self.store.dead_mut(slot);
-            dead.insert(row);
+            self.store.kill(slot);
             match change {
                 Settled::Ended { is_deleted: false, .. } => {}
                 Settled::Undone { before: Some(before), .. } => {
@@ -423,8 +430,7 @@ impl Rows {
                 versions.end(*before, mark, Some(slot));
             }
         } else if let Newest::Live(before) = newest {
-            let (dead, row) = self.store.dead_mut(*before);
-            dead.insert(row);
+            self.store.kill(*before);
         }
     }
 
@@ -434,8 +440,7 @@ impl Rows {
             Some(mark) => self.versions.get_or_insert_default().end(slot, mark, None),
             None => {
                 self.index.remove(hash, slot);
-                let (dead, row) = self.store.dead_mut(slot);
-                dead.insert(row);
+                self.store.kill(slot);
             }
         }
     }

@@ -114,11 +114,6 @@ impl TableSchema {
         key.iter().zip(&self.key_types).map(|(datum, t)| Value::of_datum(datum, t)).collect()
     }
 
-    /// The error for a null in the key column at key position `position`.
-    pub(crate) fn null_key(&self, position: usize) -> Error {
-        self.null_column(self.key()[position])
-    }
-
     /// The error for a null in a column that forbids it.
     pub(crate) fn null_column(&self, column: usize) -> Error {
         Error::NullValue {

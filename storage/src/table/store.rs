@@ -1,7 +1,13 @@
 //! `Store`: the chunks and the tail of one partition behind one numbering, the slots.
 //! Finds and reads rows; what a row means to a reader is `rows.rs`'s to say.
 
-use std::cell::RefCell;
+use std::{
+    cell::RefCell,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use arrow::array::RecordBatch;
 
@@ -9,11 +15,11 @@ use super::{
     chunk::{Chunk, Dead},
     index::{Slot, place_of, slot_of},
     schema::{KeyBytes, KeyRef, TableSchema},
-    tail::Tail,
+    tail::{TAIL_ROWS_MAX, Tail},
 };
 use crate::{
     Result,
-    partition::hash::put_value,
+    partition::hash::{hash_bytes, hash_integer, put_value},
     table::{RowVersion, index::ROW_BITS},
     value::Value,
 };
@@ -26,22 +32,29 @@ pub(crate) struct Store {
     /// The open end, which already has the number of the chunk it becomes.
     pub(crate) tail: Tail,
     tail_chunk: usize,
-    generation_last: u64,
+    /// Counts the generations of all partitions of the member, so that no row version comes
+    /// twice, not even after a truncate or a move.
+    generation_last: Arc<AtomicU64>,
     /// Memory of the chunks, in bytes.
     chunk_bytes: usize,
+    /// Rows that died since compaction was last considered, and whether a chunk was sealed.
+    deaths: usize,
+    has_sealed: bool,
     /// Room for the key of a stored row while it is compared.
     key_bytes: RefCell<KeyBytes>,
 }
 
 impl Store {
     /// An empty one.
-    pub(crate) fn new(schema: &TableSchema) -> Result<Self> {
+    pub(crate) fn new(schema: &TableSchema, generation_last: &Arc<AtomicU64>) -> Result<Self> {
         Ok(Self {
             chunks: vec![None],
-            tail: Tail::new(schema, 0)?,
+            tail: Tail::new(schema, next(generation_last))?,
             tail_chunk: 0,
-            generation_last: 0,
+            generation_last: Arc::clone(generation_last),
             chunk_bytes: 0,
+            deaths: 0,
+            has_sealed: false,
             key_bytes: RefCell::default(),
         })
     }
@@ -57,21 +70,26 @@ impl Store {
             return Ok(());
         }
         let batch = self.tail.freeze(schema.arrow())?;
-        let next = Tail::new(schema, self.generation_last + 1)?;
-        self.generation_last += 1;
-        let full = std::mem::replace(&mut self.tail, next);
+        let empty = Tail::new(schema, next(&self.generation_last))?;
+        let full = std::mem::replace(&mut self.tail, empty);
         let chunk = Chunk::new(schema, full.generation, batch, full.dead);
         self.put(self.tail_chunk, chunk);
         self.tail_chunk = self.free_number();
+        self.has_sealed = true;
         Ok(())
     }
 
-    /// Adds a chunk under a number of its own, which is answered.
-    pub(crate) fn add(&mut self, schema: &TableSchema, batch: RecordBatch, dead: Dead) -> usize {
+    /// Adds a chunk; answers its number and its generation.
+    pub(crate) fn add(
+        &mut self,
+        schema: &TableSchema,
+        batch: RecordBatch,
+        dead: Dead,
+    ) -> (usize, u64) {
         let number = self.free_number();
-        self.generation_last += 1;
-        self.put(number, Chunk::new(schema, self.generation_last, batch, dead));
-        number
+        let generation = next(&self.generation_last);
+        self.put(number, Chunk::new(schema, generation, batch, dead));
+        (number, generation)
     }
 
     /// Removes a chunk.
@@ -121,13 +139,34 @@ impl Store {
         RowVersion((generation << ROW_BITS) | row as u64)
     }
 
-    /// Dead rows of the chunk or tail that holds `slot`, and the row.
-    pub(crate) fn dead_mut(&mut self, slot: Slot) -> (&mut Dead, usize) {
+    /// The row in `slot` dies: no reader needs it.
+    pub(crate) fn kill(&mut self, slot: Slot) {
+        self.deaths += 1;
+        let (dead, row) = self.dead_mut(slot);
+        dead.insert(row);
+    }
+
+    /// The row in `slot`, dead until now, begins to live.
+    pub(crate) fn revive(&mut self, slot: Slot) {
+        let (dead, row) = self.dead_mut(slot);
+        dead.remove(row);
+    }
+
+    /// Whether the row in `slot` is dead.
+    pub(crate) fn is_dead(&self, slot: Slot) -> bool {
         let (number, row) = place_of(slot);
-        match self.chunks.get_mut(number).and_then(Option::as_deref_mut) {
-            Some(chunk) => (&mut chunk.dead, row),
-            None => (&mut self.tail.dead, row),
-        }
+        self.chunk(number).map_or(&self.tail.dead, |chunk| &chunk.dead).contains(row)
+    }
+
+    /// Whether so much has changed that there may be something to compact.
+    pub(crate) fn is_compaction_due(&self) -> bool {
+        self.has_sealed || self.deaths >= TAIL_ROWS_MAX
+    }
+
+    /// Starts counting again.
+    pub(crate) fn compaction_considered(&mut self) {
+        self.deaths = 0;
+        self.has_sealed = false;
     }
 
     /// Whether the row in `slot` has this key.
@@ -145,16 +184,24 @@ impl Store {
     /// Hash of the key of the row in `slot`.
     pub(crate) fn key_hash(&self, schema: &TableSchema, slot: Slot) -> u64 {
         if let Some(key) = self.integer_key(schema, slot) {
-            return crate::partition::hash::hash_integer(key);
+            return hash_integer(key);
         }
         let mut bytes = self.key_bytes.borrow_mut();
         self.canonical_key(schema, slot, &mut bytes);
-        crate::partition::hash::hash_bytes(&bytes)
+        hash_bytes(&bytes)
     }
 
     /// Memory of chunks and tail, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.chunk_bytes + self.tail.bytes() + self.chunks.capacity() * size_of::<Chunk>()
+    }
+
+    fn dead_mut(&mut self, slot: Slot) -> (&mut Dead, usize) {
+        let (number, row) = place_of(slot);
+        match self.chunks.get_mut(number).and_then(Option::as_deref_mut) {
+            Some(chunk) => (&mut chunk.dead, row),
+            None => (&mut self.tail.dead, row),
+        }
     }
 
     fn integer_key(&self, schema: &TableSchema, slot: Slot) -> Option<i64> {
@@ -193,4 +240,8 @@ impl Store {
             self.chunks.len() - 1
         })
     }
+}
+
+fn next(generation_last: &AtomicU64) -> u64 {
+    generation_last.fetch_add(1, Ordering::Relaxed) + 1
 }

@@ -175,6 +175,11 @@ impl Versions {
         }
     }
 
+    /// Whether the creation of any row of `slots` is unsettled.
+    pub(crate) fn has_created(&self, slots: Range<Slot>) -> bool {
+        self.created.range(slots).next().is_some()
+    }
+
     /// Whether any row of `slots` is unsettled.
     pub(crate) fn touches(&self, slots: Range<Slot>) -> bool {
         self.created.range(slots.clone()).next().is_some()

@@ -68,6 +68,8 @@ pub(crate) struct Snapshot {
 pub(crate) struct Writers {
     /// The newest stamp given away. Written by commits; by writers under [`Writers::state`].
     stamp: AtomicU64,
+    /// The newest generation of a chunk; partitions count it up.
+    generation_last: Arc<AtomicU64>,
     /// The smallest stamp of a registered view, `u64::MAX` without one. Written under the lock.
     view_oldest: AtomicU64,
     state: Mutex<State>,
@@ -203,10 +205,16 @@ impl Writers {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             stamp: AtomicU64::new(1),
+            generation_last: Arc::default(),
             view_oldest: AtomicU64::new(u64::MAX),
             state: Mutex::default(),
             ended: Condvar::new(),
         })
+    }
+
+    /// The counter of chunk generations that all partitions share.
+    pub(crate) fn generation_last(&self) -> &Arc<AtomicU64> {
+        &self.generation_last
     }
 
     /// The cell of a new pending writer.
