@@ -275,8 +275,8 @@ fn next_special(bytes: &[u8], mut at: usize) -> usize {
     while let Some(chunk) = bytes.get(at..at + 8) {
         let word = u64::from_le_bytes(chunk.try_into().expect("the slice has eight bytes"));
         let controls = word.wrapping_sub(ONES * 0x20) & !word;
-        let quotes = zeros(word ^ ONES * u64::from(b'"'));
-        let escapes = zeros(word ^ ONES * u64::from(b'\\'));
+        let quotes = zeros(word ^ (ONES * u64::from(b'"')));
+        let escapes = zeros(word ^ (ONES * u64::from(b'\\')));
         let found = (controls | quotes | escapes) & TOPS;
         if found != 0 {
             return at + (found.trailing_zeros() / 8) as usize;

@@ -54,7 +54,7 @@ impl Sequence {
 
     /// The next 64 bits.
     #[inline]
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(STEP);
         mix(self.0)
     }
@@ -62,7 +62,7 @@ impl Sequence {
     /// The next number in `0..bound`.
     #[inline]
     pub fn below(&mut self, bound: u64) -> u64 {
-        scale(self.next(), bound)
+        scale(self.draw(), bound)
     }
 }
 

@@ -10,7 +10,7 @@ pub fn letters(random: &mut Sequence, length: usize, out: &mut Vec<u8>) {
     let mut left = length;
     while left > 0 {
         let letters =
-            random.next().to_le_bytes().map(|byte| b'a' + ((u16::from(byte) * 26) >> 8) as u8);
+            random.draw().to_le_bytes().map(|byte| b'a' + ((u16::from(byte) * 26) >> 8) as u8);
         let taken = left.min(letters.len());
         out.extend_from_slice(&letters[..taken]);
         left -= taken;
@@ -27,7 +27,7 @@ pub fn spaced(random: &mut Sequence, length: usize, gap: u8, out: &mut Vec<u8>) 
     let start = out.len();
     letters(random, length, out);
     for position in (start + 1..out.len().saturating_sub(1)).step_by(8) {
-        let bits = random.next();
+        let bits = random.draw();
         // One of the eight letters becomes a gap, three times out of four.
         let at = position + (bits & 7) as usize;
         if bits >> 62 != 0 && at + 1 < out.len() {

@@ -125,7 +125,7 @@ impl TopicQueue {
     }
 
     /// Messages and events that wait.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         // SAFETY: the queue is live.
         unsafe { native::rd_kafka_queue_length(self.queue) }
     }

@@ -15,6 +15,7 @@ pub mod batch;
 pub mod format;
 pub mod link;
 pub mod progress;
+pub mod reader;
 pub mod settings;
 pub mod source;
 

@@ -11,11 +11,12 @@ use arrow::{
 use storage::{env::Clock, metrics::Metric};
 
 use super::{
-    batch::{Content, Message, TopicQueue},
+    batch::TopicQueue,
     format::RowDecoder,
     link::{Link, TopicPartition},
     progress::{self, Moment, Progress, Time},
-    settings::{EndOffset, OnError, Settings, StartOffset},
+    reader::Reader,
+    settings::{EndOffset, Settings, StartOffset},
 };
 use crate::{
     Error, Result,
@@ -148,20 +149,6 @@ struct KafkaSource {
     /// Messages and events drained so far.
     drained: u64,
     place: Option<Place>,
-}
-
-/// What turns messages into rows.
-struct Reader {
-    topic: Arc<str>,
-    on_error: OnError,
-    decoder: RowDecoder,
-    /// Of this instance, ascending.
-    partitions: Vec<Progress>,
-    /// Rows of the present batch by topic partition: its position here, and where they end.
-    runs: Vec<(usize, usize)>,
-    /// Bytes decoded in the present call.
-    bytes: usize,
-    skipped: Metric,
 }
 
 impl Processor for KafkaSource {
@@ -405,7 +392,7 @@ impl KafkaSource {
             now: (self.place()?.clock.monotonic_nanos() / 1000) as i64,
             is_connected: self.is_connected,
             drained: self.drained,
-            queued: self.queue.as_ref().map_or(0, TopicQueue::len) as u64,
+            queued: self.queue.as_ref().map_or(0, TopicQueue::waiting) as u64,
         };
         let time = match progress::time(&mut self.reader.partitions, policy, moment) {
             Time::Unknown => return Ok(true),
@@ -432,89 +419,5 @@ impl KafkaSource {
             && self.pending.is_none()
             && self.link.is_resolved(self.version)
             && self.reader.partitions.iter().all(Progress::is_finished)
-    }
-}
-
-impl Reader {
-    /// Decodes one message into the present batch.
-    #[inline]
-    fn read(&mut self, message: Message) -> Result<()> {
-        let position = match self.runs.last() {
-            Some((position, _)) if self.partitions[*position].id == message.partition => *position,
-            _ => match self.partitions.iter().position(|known| known.id == message.partition) {
-                Some(position) => position,
-                None => return Ok(()),
-            },
-        };
-        let progress = &mut self.partitions[position];
-        let (key, value) = match message.content {
-            Content::Record { key, value } => (key, value),
-            Content::End => {
-                // Control records at the end are never seen; the event's offset is behind them.
-                progress.next = progress.next.max(message.offset);
-                progress.is_at_end = true;
-                return Ok(());
-            }
-            Content::Error(code) => return self.failed(message, code),
-        };
-        if message.offset < progress.next {
-            return Ok(());
-        }
-        progress.next = message.offset + 1;
-        progress.is_at_end = false;
-        progress.speak();
-        if progress.end.is_some_and(|end| message.offset >= end) {
-            return Ok(());
-        }
-        self.bytes += value.map_or(0, <[u8]>::len);
-        if let Err(poison) = self.decoder.decode(key, value) {
-            if self.on_error == OnError::Skip {
-                self.skipped.add(1);
-                return Ok(());
-            }
-            let (topic, partition, offset) = (&self.topic, message.partition, message.offset);
-            let message = format!(
-                "cannot decode the message of topic \"{topic}\", partition {partition}, \
-                 offset {offset}: {}",
-                poison.reason
-            );
-            return Err(Error::User { code: poison.code, message });
-        }
-        let rows = self.decoder.rows();
-        match self.runs.last_mut() {
-            Some((last, end)) if *last == position => *end = rows,
-            _ => self.runs.push((position, rows)),
-        }
-        Ok(())
-    }
-
-    /// A topic partition reports an error: some pass, and the supervisor sees them too.
-    #[cold]
-    fn failed(&mut self, message: Message, code: rdkafka::types::RDKafkaErrorCode) -> Result<()> {
-        use rdkafka::types::RDKafkaErrorCode as Code;
-        let (topic, partition) = (&self.topic, message.partition);
-        match code {
-            Code::AutoOffsetReset | Code::OffsetOutOfRange => Err(Error::User {
-                code: "22023",
-                message: format!(
-                    "offset {} of topic \"{topic}\", partition {partition}, is out of range: its \
-                     records were removed before they were read",
-                    self.partitions
-                        .iter()
-                        .find(|known| known.id == partition)
-                        .map_or(0, |p| p.next)
-                ),
-            }),
-            Code::TopicAuthorizationFailed | Code::BadMessage | Code::InvalidMessage => {
-                Err(Error::User {
-                    code: "58030",
-                    message: format!("topic \"{topic}\", partition {partition}: {code}"),
-                })
-            }
-            _ => {
-                tracing::warn!(%topic, partition, %code, "kafka topic partition reports an error");
-                Ok(())
-            }
-        }
     }
 }

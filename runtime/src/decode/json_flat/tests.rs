@@ -140,8 +140,8 @@ fn random_value(random: &mut Sequence, depth: usize) -> Value {
     match random.below(if depth == 0 { 5 } else { 7 }) {
         0 => Value::Null,
         1 => json!(random.below(2) == 0),
-        2 => json!(random.next() as i64 >> random.below(63)),
-        3 => json!(f64::from(random.next() as i32) / 64.0),
+        2 => json!(random.draw() as i64 >> random.below(63)),
+        3 => json!(f64::from(random.draw() as i32) / 64.0),
         4 => {
             let characters = ['a', 'é', '"', '\\', '\n', '\u{1}', '😀', '/', ' ', 'z'];
             let text = (0..random.below(30)).map(|_| characters[random.below(10) as usize]);
@@ -196,7 +196,7 @@ fn damaged_documents_are_poison_exactly_when_serde_says_so() {
         for _ in 0..1 + random.below(3) {
             let at = random.below(bytes.len() as u64) as usize;
             match random.below(3) {
-                0 => bytes[at] = random.next() as u8,
+                0 => bytes[at] = random.draw() as u8,
                 1 => drop(bytes.drain(at..)),
                 _ => bytes.insert(at, b"{}[]\",:\\0e-.tn "[random.below(15) as usize]),
             }
