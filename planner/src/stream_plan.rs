@@ -21,6 +21,7 @@ use crate::{OutputColumn, Result, explain, lower::StreamParts, plan::RowStream};
 const CLIENT_BATCHES_MAX: usize = 16;
 
 /// An unbounded query: a dag that ends in a client sink.
+#[derive(Clone)]
 pub struct StreamPlan {
     /// Result columns.
     pub columns: Vec<OutputColumn>,

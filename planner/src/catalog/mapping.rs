@@ -22,7 +22,7 @@ use runtime::{
 };
 use storage::cluster::control::MappingRecord;
 
-use super::mapping_exec::MappingScanExec;
+use super::dag_exec::DagExec;
 use crate::{Error, Result, functions::external, lower::StreamParts};
 
 /// Where the rows come from.
@@ -196,7 +196,7 @@ impl TableProvider for MappingProvider {
         let all = || (0..self.schema.fields().len()).collect();
         let projection: Vec<usize> = projection.cloned().unwrap_or_else(all);
         let output = Arc::new(self.schema.project(&projection)?);
-        let scan = MappingScanExec::try_new(self, projection, output, self.parts.clone());
+        let scan = DagExec::scan(self, projection, output, self.parts.clone());
         Ok(Arc::new(scan.map_err(external)?))
     }
 }

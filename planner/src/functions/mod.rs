@@ -12,6 +12,7 @@ pub mod generate_series;
 pub mod generate_stream;
 pub mod hop;
 pub mod impose_order;
+pub mod limited;
 pub mod relation;
 pub mod session;
 pub mod stream;

@@ -11,6 +11,6 @@ use crate::lower::StreamParts;
 /// Adds what FROM may call, and how window nodes run over bounded input.
 pub fn install(builder: SessionStateBuilder, parts: &StreamParts) -> SessionStateBuilder {
     builder
-        .with_query_planner(Arc::new(WindowQueryPlanner))
+        .with_query_planner(Arc::new(WindowQueryPlanner::new(parts.clone())))
         .with_relation_planners(vec![Arc::new(StreamRelationPlanner::new(parts.clone()))])
 }

@@ -13,7 +13,10 @@ use async_trait::async_trait;
 use datafusion::{
     catalog::Session,
     common::{Result as DfResult, internal_err, tree_node::TreeNodeRecursion},
-    execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext, context::QueryPlanner},
+    execution::{
+        RecordBatchStream, SendableRecordBatchStream, SessionState, TaskContext,
+        context::QueryPlanner,
+    },
     logical_expr::{
         LogicalPlan, UserDefinedLogicalNode, physical_planning_context::PhysicalPlanningContext,
     },
@@ -27,14 +30,22 @@ use datafusion::{
 use futures::{Stream, StreamExt, ready};
 use runtime::processors::{WindowRows, WindowRowsSpec};
 
-use super::window::{ImposeOrderNode, WindowNode};
+use super::{
+    limited::LimitedStream,
+    window::{ImposeOrderNode, WindowNode},
+};
+use crate::{catalog::dag_exec::DagExec, lower::StreamParts};
 
 /// DataFusion's physical planner, extended by the window functions.
-#[derive(Debug, Default)]
-pub struct WindowQueryPlanner;
+#[derive(Debug)]
+pub struct WindowQueryPlanner {
+    parts: StreamParts,
+}
 
-/// Plans the nodes of `window`.
-struct WindowExtensionPlanner;
+/// Plans the nodes of `window` and `limited`.
+struct WindowExtensionPlanner {
+    parts: StreamParts,
+}
 
 /// Repeats the rows of its input by window.
 #[derive(Debug)]
@@ -59,8 +70,10 @@ impl QueryPlanner for WindowQueryPlanner {
         logical_plan: &LogicalPlan,
         session: &dyn Session,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(WindowExtensionPlanner)])
-            .create_physical_plan(logical_plan, session)
+        let logical_plan = LimitedStream::detach(logical_plan.clone())?;
+        let extension = WindowExtensionPlanner { parts: self.parts.clone() };
+        DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(extension)])
+            .create_physical_plan(&logical_plan, session)
             .await
     }
 }
@@ -73,9 +86,16 @@ impl ExtensionPlanner for WindowExtensionPlanner {
         node: &dyn UserDefinedLogicalNode,
         _logical_inputs: &[&LogicalPlan],
         physical_inputs: &[Arc<dyn ExecutionPlan>],
-        _session: &dyn Session,
+        session: &dyn Session,
         _planning_ctx: &PhysicalPlanningContext,
     ) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
+        if let Some(limited) = node.as_any().downcast_ref::<LimitedStream>() {
+            let Some(state) = session.as_any().downcast_ref::<SessionState>() else {
+                return internal_err!("a stream is planned outside of a session");
+            };
+            let stream = limited.stream(state, &self.parts)?;
+            return Ok(Some(Arc::new(DagExec::new(stream, limited.arrow_schema()))));
+        }
         let [input] = physical_inputs else { return Ok(None) };
         // The rows of a bounded relation have no order of arrival: none of them is late.
         if node.as_any().is::<ImposeOrderNode>() {
@@ -90,6 +110,13 @@ impl ExtensionPlanner for WindowExtensionPlanner {
             offset: window.shape.offset,
         };
         Ok(Some(Arc::new(WindowRowsExec::new(Arc::clone(input), spec))))
+    }
+}
+
+impl WindowQueryPlanner {
+    /// A planner whose streams run on `parts`.
+    pub fn new(parts: StreamParts) -> Self {
+        Self { parts }
     }
 }
 

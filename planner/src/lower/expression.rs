@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::Schema;
 use datafusion::{
     common::{
         DFSchema, ScalarValue,
@@ -61,4 +62,15 @@ pub fn substitute(
         })
     })?;
     Ok(replaced.data)
+}
+
+/// `expr` with the columns named as in `schema`, for EXPLAIN.
+pub fn named_by(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Arc<dyn PhysicalExpr> {
+    let columns: Vec<Arc<dyn PhysicalExpr>> = schema
+        .fields()
+        .iter()
+        .enumerate()
+        .map(|(index, field)| Arc::new(Column::new(field.name(), index)) as _)
+        .collect();
+    substitute(expr, &columns).unwrap_or_else(|_error| Arc::clone(expr))
 }

@@ -12,6 +12,7 @@
 
 mod aggregate;
 mod expression;
+mod fields;
 mod job;
 mod join;
 mod project;
@@ -20,6 +21,9 @@ mod set;
 mod sink;
 mod stage;
 mod window;
+
+#[cfg(test)]
+mod tests;
 
 pub use job::{JobTarget, plan_job};
 pub use stage::{Lowering, Stage};
@@ -33,6 +37,8 @@ use datafusion::{
 };
 use runtime::{connector::Connectors, execution::Engine};
 use storage::Grid;
+
+use fields::ScanFields;
 
 use crate::{
     Error, OutputColumn, Result, functions::window::WindowNode, rules::unbounded,
@@ -91,6 +97,7 @@ impl Lowering<'_> {
     /// Lowers a whole query, having looked which event times it needs.
     fn query(&mut self, plan: &LogicalPlan) -> Result<Stage> {
         self.wants_event_time = has_window(plan);
+        self.scan_fields = ScanFields::of(plan);
         self.relation(plan)
     }
 

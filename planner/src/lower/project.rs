@@ -7,7 +7,10 @@ use arrow::datatypes::DataType;
 use datafusion::{
     common::ScalarValue,
     logical_expr::{self as df, Expr, LogicalPlan},
-    physical_expr::PhysicalExpr,
+    physical_expr::{
+        PhysicalExpr, ScalarFunctionExpr,
+        expressions::{Column, Literal},
+    },
 };
 use runtime::{
     dag::Parallelism,
@@ -16,7 +19,7 @@ use runtime::{
 
 use super::{
     Lowering, Stage,
-    expression::{column_index, is_free, literal, substitute},
+    expression::{column_index, is_free, literal, named_by, substitute},
     stage::spread,
 };
 use crate::{Error, Result};
@@ -28,7 +31,8 @@ impl Lowering<'_> {
         let mut exprs = Vec::with_capacity(projection.expr.len());
         for (expr, field) in projection.expr.iter().zip(projection.schema.fields()) {
             let expr = self.physical(&expr.clone().unalias(), schema)?;
-            exprs.push(NamedExpr { expr, name: field.name().clone() });
+            let name = extracted_name(&expr).unwrap_or_else(|| field.name().clone());
+            exprs.push(NamedExpr { expr, name });
         }
         self.project(input, exprs)
     }
@@ -51,6 +55,10 @@ impl Lowering<'_> {
             }
             return self.project(below, merged);
         }
+        let exprs: Vec<NamedExpr> = exprs
+            .into_iter()
+            .map(|named| NamedExpr { expr: named_by(&named.expr, &input.schema), ..named })
+            .collect();
         let event_time = input.event_time.and_then(|time| {
             exprs.iter().position(|named| column_index(&named.expr) == Some(time))
         });
@@ -78,6 +86,7 @@ impl Lowering<'_> {
 
     /// Adds a filter by a physical predicate.
     pub(super) fn filtered_by(&mut self, input: Stage, predicate: Arc<dyn PhysicalExpr>) -> Stage {
+        let predicate = named_by(&predicate, &input.schema);
         let supplier = processors::filter(predicate, Arc::clone(&input.schema));
         self.local("filter", &input, supplier)
     }
@@ -92,6 +101,15 @@ impl Lowering<'_> {
         let stage = self.routed("limit", &input, one, routing, supplier);
         Ok(Stage { is_unbounded: input.is_unbounded && fetch.is_none(), ..stage })
     }
+}
+
+/// `bid.price` for the field of a struct that the optimizer has extracted under a made-up name.
+fn extracted_name(expr: &Arc<dyn PhysicalExpr>) -> Option<String> {
+    let call = expr.downcast_ref::<ScalarFunctionExpr>()?;
+    let [column, field] = call.args() else { return None };
+    let column = column.downcast_ref::<Column>()?;
+    let field = field.downcast_ref::<Literal>()?.value().try_as_str()??;
+    (call.name() == "get_field").then(|| format!("{}.{field}", column.name()))
 }
 
 fn is_column(named: &NamedExpr) -> bool {

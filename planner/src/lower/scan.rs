@@ -14,7 +14,7 @@ use runtime::{
     processors::{self, NamedExpr},
 };
 
-use super::{Lowering, Stage};
+use super::{Lowering, Stage, fields::StructFields};
 use crate::{
     Error, Result,
     catalog::{
@@ -36,7 +36,7 @@ impl Lowering<'_> {
             read.push(0);
         }
         let stage = if let Some(mapping) = provider.downcast_ref::<MappingProvider>() {
-            self.mapping_scan(mapping, read.clone())?
+            self.mapping_scan(mapping, read.clone(), self.scan_fields.wanted(scan))?
         } else if let Some(table) = provider.downcast_ref::<GridTable>() {
             let table = table.table();
             let name = format!("scan({})", table.record().name.name);
@@ -51,11 +51,16 @@ impl Lowering<'_> {
         self.filter_scan(stage, scan, &read, wanted.len())
     }
 
-    fn mapping_scan(&mut self, mapping: &MappingProvider, read: Vec<usize>) -> Result<Stage> {
+    fn mapping_scan(
+        &mut self,
+        mapping: &MappingProvider,
+        read: Vec<usize>,
+        struct_fields: StructFields,
+    ) -> Result<Stage> {
         let columns = SourceColumns {
             projection: read,
+            struct_fields,
             wants_event_time: self.wants_event_time,
-            ..SourceColumns::default()
         };
         let (source, event_time) = mapping.source(&columns)?;
         let parallelism = source.parallelism.map_or(Parallelism::Workers, Parallelism::Exactly);

@@ -14,7 +14,7 @@ use runtime::{
     processors::NamedExpr,
 };
 
-use super::StreamParts;
+use super::{StreamParts, fields::ScanFields};
 use crate::Result;
 
 /// A relation in the dag: the vertex its rows come out of.
@@ -38,6 +38,8 @@ pub struct Lowering<'a> {
     pub(super) parts: &'a StreamParts,
     /// Whether sources are to emit watermarks.
     pub(super) wants_event_time: bool,
+    /// Children of STRUCT columns the query reads, by scan.
+    pub(super) scan_fields: ScanFields,
     pub(super) props: ExecutionProps,
     pub(super) planning: PhysicalPlanningContext,
     /// Projections by vertex, with the stage below: two in a row become one.
@@ -55,6 +57,7 @@ impl<'a> Lowering<'a> {
         Self {
             parts,
             wants_event_time: false,
+            scan_fields: ScanFields::default(),
             props,
             planning: PhysicalPlanningContext::default(),
             projections: HashMap::new(),

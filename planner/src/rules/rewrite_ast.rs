@@ -79,6 +79,7 @@ impl VisitorMut for Pass {
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         literals::release_inside(expr);
         literals::type_number(expr);
+        spelling::name_fields(expr);
         spelling::rewrite_after_children(expr);
         ControlFlow::Continue(())
     }

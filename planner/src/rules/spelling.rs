@@ -259,3 +259,16 @@ fn strip_schema(name: &mut ObjectName) {
         name.0.remove(0);
     }
 }
+
+/// `(bid).price`: the name of a field of a composite, folded; DataFusion wants it as a string.
+pub fn name_fields(expr: &mut Expr) {
+    let Expr::CompoundFieldAccess { access_chain, .. } = expr else { return };
+    for access in access_chain {
+        if let ast::AccessExpr::Dot(field) = access
+            && let Expr::Identifier(name) = field
+        {
+            let name = crate::parse::fold(name);
+            *field = Expr::Value(ast::Value::SingleQuotedString(name).with_empty_span());
+        }
+    }
+}

@@ -6,28 +6,22 @@
 
 use datafusion::{
     catalog::default_table_source::source_as_provider,
-    common::{
-        JoinType,
-        tree_node::{TreeNode, TreeNodeRecursion},
-    },
+    common::{JoinType, tree_node::TreeNode},
     logical_expr::{Distinct, Expr, Join, LogicalPlan, TableScan},
 };
 
 use crate::{Error, Result, catalog::mapping::MappingProvider, functions::window::WindowNode};
 
-/// Whether `plan` reads an unbounded source anywhere, also in a subquery: it runs as a dag then.
+/// Whether `plan` runs as a dag whose rows are sent as they come: it never ends, or does so only
+/// because of a LIMIT with nothing above it that needs all rows.
 pub fn is_unbounded(plan: &LogicalPlan) -> bool {
-    let mut found = false;
-    let visited = plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::TableScan(scan) = node
-            && is_unbounded_scan(scan)
-        {
-            found = true;
-            return Ok(TreeNodeRecursion::Stop);
-        }
-        Ok(TreeNodeRecursion::Continue)
-    });
-    found && visited.is_ok()
+    match plan {
+        LogicalPlan::Projection(projection) => is_unbounded(&projection.input),
+        LogicalPlan::Filter(filter) => is_unbounded(&filter.input),
+        LogicalPlan::SubqueryAlias(alias) => is_unbounded(&alias.input),
+        LogicalPlan::Limit(limit) => is_unbounded(&limit.input),
+        _ => never_ends(plan),
+    }
 }
 
 /// Refuses shapes over an unbounded relation that need all of it.

@@ -1,5 +1,5 @@
-//! A bounded mapping in an ordinary query: a plan node that runs source → client sink on the
-//! engine and hands its batches to DataFusion. Dropping the stream cancels the execution.
+//! A dag in an ordinary query: a plan node that runs a bounded mapping's source, or a stream that
+//! LIMIT ends, on the engine and hands its batches to DataFusion. Dropping the rows cancels it.
 
 use std::{
     fmt,
@@ -19,32 +19,41 @@ use datafusion::{
     },
 };
 use futures::{Stream, StreamExt};
-use runtime::{
-    connector::Source,
-    dag::{Dag, Parallelism},
-};
+use runtime::dag::{Dag, Parallelism};
 
 use super::mapping::{MappingProvider, SourceColumns};
-use crate::{Error, Result, functions::external, lower::StreamParts, plan::RowStream, stream_plan};
+use crate::{
+    Error, Result, functions::external, lower::StreamParts, plan::RowStream,
+    stream_plan::StreamPlan,
+};
 
-/// The read of a bounded mapping, as one lane.
-pub struct MappingScanExec {
-    name: String,
-    source: Source,
-    parts: StreamParts,
-    /// Columns of the answer; the source may emit one where none is asked for.
+/// A dag that ends, read as one lane.
+pub struct DagExec {
+    stream: StreamPlan,
+    /// Columns of the answer; the dag may emit one where none is asked for.
     output: SchemaRef,
     properties: Arc<PlanProperties>,
 }
 
-struct MappingScanStream {
+struct DagStream {
     rows: RowStream,
     output: SchemaRef,
 }
 
-impl MappingScanExec {
-    /// A scan of `projection`; refused if it would never end.
-    pub fn try_new(
+impl DagExec {
+    /// Runs `stream` at each execution; `output` are the first of its columns.
+    pub fn new(stream: StreamPlan, output: SchemaRef) -> Self {
+        let properties = Arc::new(PlanProperties::new(
+            EquivalenceProperties::new(Arc::clone(&output)),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        ));
+        Self { stream, output, properties }
+    }
+
+    /// A scan of `projection` of a mapping; refused if it would never end.
+    pub fn scan(
         provider: &MappingProvider,
         mut projection: Vec<usize>,
         output: SchemaRef,
@@ -60,31 +69,28 @@ impl MappingScanExec {
             let message = format!("\"{name}\" never ends and cannot be read as a whole here");
             return Err(Error::unsupported(message));
         }
-        let properties = Arc::new(PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&output)),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        ));
-        Ok(Self { name, source, parts, output, properties })
+        let mut dag = Dag::default();
+        let parallelism = source.parallelism.map_or(Parallelism::Workers, Parallelism::Exactly);
+        let vertex = dag.vertex(&format!("scan({name})"), parallelism, source.supplier);
+        Ok(Self::new(StreamPlan::new(vec![], dag, vertex, parts), output))
     }
 }
 
-impl fmt::Debug for MappingScanExec {
+impl fmt::Debug for DagExec {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "MappingScanExec({})", self.name)
+        write!(f, "DagExec({})", self.stream.explain().join("; "))
     }
 }
 
-impl DisplayAs for MappingScanExec {
+impl DisplayAs for DagExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "MappingScanExec: {}", self.source.supplier.describe())
+        write!(f, "DagExec: {}", self.stream.explain().join("; "))
     }
 }
 
-impl ExecutionPlan for MappingScanExec {
+impl ExecutionPlan for DagExec {
     fn name(&self) -> &str {
-        "MappingScanExec"
+        "DagExec"
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
@@ -114,17 +120,12 @@ impl ExecutionPlan for MappingScanExec {
         _lane: usize,
         _context: Arc<TaskContext>,
     ) -> DfResult<SendableRecordBatchStream> {
-        let mut dag = Dag::default();
-        let parallelism =
-            self.source.parallelism.map_or(Parallelism::Workers, Parallelism::Exactly);
-        let scan = format!("scan({})", self.name);
-        let vertex = dag.vertex(&scan, parallelism, Arc::clone(&self.source.supplier));
-        let rows = stream_plan::run(dag, vertex, &self.parts, 0).map_err(external)?;
-        Ok(Box::pin(MappingScanStream { rows, output: Arc::clone(&self.output) }))
+        let rows = self.stream.clone().start(0).map_err(external)?;
+        Ok(Box::pin(DagStream { rows, output: Arc::clone(&self.output) }))
     }
 }
 
-impl Stream for MappingScanStream {
+impl Stream for DagStream {
     type Item = DfResult<RecordBatch>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -140,7 +141,7 @@ impl Stream for MappingScanStream {
     }
 }
 
-impl RecordBatchStream for MappingScanStream {
+impl RecordBatchStream for DagStream {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.output)
     }
