@@ -5,3 +5,5 @@ pub mod dag_exec;
 pub mod mapping;
 pub mod pg;
 pub mod provider;
+pub mod sys;
+pub mod system_table;

@@ -1,0 +1,37 @@
+//! `sys.job_vertices`: what each vertex of a running job has done.
+//! A job that does not run has no rows here.
+
+use super::{Columns, Kind};
+use crate::{
+    Result,
+    catalog::system_table::{Record, Scope},
+};
+
+pub(super) const COLUMNS: Columns = &[
+    ("job_name", Kind::Text),
+    ("vertex", Kind::Text),
+    ("description", Kind::Text),
+    ("parallelism", Kind::Int4),
+    ("rows_in", Kind::Int8),
+    ("rows_out", Kind::Int8),
+    ("watermark", Kind::Instant),
+];
+
+pub(super) fn records(scope: &Scope<'_>) -> Result<Vec<Record>> {
+    let mut records = Vec::new();
+    for job in scope.state.jobs.values() {
+        let (vertices, _) = scope.parts.jobs.stats(job.id);
+        for vertex in vertices {
+            records.push(vec![
+                ("job_name", job.name.clone().into()),
+                ("vertex", vertex.vertex.into()),
+                ("description", vertex.description.into()),
+                ("parallelism", (vertex.parallelism as i64).into()),
+                ("rows_in", (vertex.rows_in as i64).into()),
+                ("rows_out", (vertex.rows_out as i64).into()),
+                ("watermark", vertex.watermark.into()),
+            ]);
+        }
+    }
+    Ok(records)
+}
