@@ -42,6 +42,11 @@ pub fn has_table(name: &str) -> bool {
     table_schema("pg_catalog", name).is_some()
 }
 
+/// Whether it is a table of `pg_catalog` that never has rows here.
+pub fn is_always_empty(name: &str) -> bool {
+    has_table(name) && super::FILLED.iter().all(|(filled, _)| *filled != name)
+}
+
 fn field(name: &str, sql_type: &str) -> Field {
     if let Some(element) = sql_type.strip_suffix("[]") {
         return Field::new(name, list_of(element), true);
