@@ -135,8 +135,8 @@ impl SystemTable {
     fn batch(&self, facts: Option<&SessionFacts>) -> Result<RecordBatch> {
         let state = self.parts.grid.control().state();
         let scope = Scope { parts: &self.parts, state, facts };
-        let records = (self.records)(&scope)
-            .map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let records =
+            (self.records)(&scope).map_err(|error| DataFusionError::External(Box::new(error)))?;
         batch_of(&records, &self.schema)
     }
 }
@@ -231,9 +231,9 @@ fn array_of(cells: &[Cell], field: &Field) -> Result<ArrayRef> {
         DataType::Int32 => Arc::new(ints().map(|v| v.map(|v| v as i32)).collect::<Int32Array>()),
         DataType::Int64 => Arc::new(ints().collect::<Int64Array>()),
         DataType::UInt32 => Arc::new(ints().map(|v| v.map(|v| v as u32)).collect::<UInt32Array>()),
-        DataType::Float32 => {
-            Arc::new(cells.iter().map(|cell| float(cell).map(|v| v as f32)).collect::<Float32Array>())
-        }
+        DataType::Float32 => Arc::new(
+            cells.iter().map(|cell| float(cell).map(|v| v as f32)).collect::<Float32Array>(),
+        ),
         DataType::Float64 => Arc::new(cells.iter().map(float).collect::<Float64Array>()),
         DataType::Decimal128(..) => Arc::new(
             ints()
@@ -242,9 +242,7 @@ fn array_of(cells: &[Cell], field: &Field) -> Result<ArrayRef> {
                 .with_data_type(field.data_type().clone()),
         ),
         DataType::Timestamp(..) => Arc::new(
-            ints()
-                .collect::<TimestampMicrosecondArray>()
-                .with_data_type(field.data_type().clone()),
+            ints().collect::<TimestampMicrosecondArray>().with_data_type(field.data_type().clone()),
         ),
         DataType::Utf8 => Arc::new(
             cells
@@ -273,4 +271,3 @@ fn int(cell: &Cell) -> Option<i64> {
 fn float(cell: &Cell) -> Option<f64> {
     if let Cell::Float(value) = cell { Some(*value) } else { None }
 }
-

@@ -6,6 +6,7 @@ pub mod aggregates;
 pub mod arguments;
 pub mod arithmetic;
 pub mod cast;
+pub mod catalog;
 pub mod error;
 pub mod function;
 pub mod generate_series;
@@ -16,8 +17,11 @@ pub mod limited;
 pub mod relation;
 pub mod session;
 pub mod stream;
+pub mod system;
 #[cfg(test)]
 pub mod testing;
+pub mod text;
+pub mod time;
 pub mod tumble;
 pub mod window;
 pub mod window_exec;
@@ -42,7 +46,14 @@ pub fn external(error: Error) -> DataFusionError {
 
 /// All scalar functions.
 pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
-    let families = [arithmetic::all(), session::all()];
+    let families = [
+        arithmetic::all(),
+        session::all(),
+        catalog::all(),
+        text::all(),
+        time::all(),
+        system::all(),
+    ];
     families.into_iter().flatten().collect()
 }
 

@@ -45,6 +45,7 @@ impl VisitorMut for Pass {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        spelling::empty_select(select);
         literals::protect_select(select);
         ControlFlow::Continue(())
     }

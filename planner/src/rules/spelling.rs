@@ -47,6 +47,65 @@ pub fn name_reg_items(query: &mut Query) {
     }
 }
 
+/// A query over a catalog table that never has rows answers none, whatever its items compute: those
+/// that DataFusion could not plan (subqueries) need not be planned.
+pub fn empty_select(select: &mut ast::Select) {
+    let is_grouped =
+        !matches!(&select.group_by, ast::GroupByExpr::Expressions(e, _) if e.is_empty());
+    if is_grouped || !select.from.iter().any(is_empty_join) {
+        return;
+    }
+    for item in &mut select.projection {
+        let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else {
+            continue;
+        };
+        if has_subquery(expr) {
+            *expr = cast(Expr::value(Value::Null), DataType::Text);
+        }
+    }
+}
+
+/// Whether a FROM item is empty because the first table of it, or one joined to it by an inner
+/// join, always is.
+fn is_empty_join(from: &ast::TableWithJoins) -> bool {
+    let is_empty = |factor: &TableFactor| match factor {
+        TableFactor::Table { name, args: None, .. } => match name.0.as_slice() {
+            [ObjectNamePart::Identifier(schema), ObjectNamePart::Identifier(table)] => {
+                schema.value == "pg_catalog" && pg::is_always_empty(&table.value)
+            }
+            [ObjectNamePart::Identifier(table)] => pg::is_always_empty(&table.value),
+            _ => false,
+        },
+        _ => false,
+    };
+    let is_inner = |join: &ast::Join| {
+        matches!(
+            join.join_operator,
+            ast::JoinOperator::Inner(_)
+                | ast::JoinOperator::Join(_)
+                | ast::JoinOperator::CrossJoin(_)
+        )
+    };
+    is_empty(&from.relation)
+        || (from.joins.iter().all(is_inner)
+            && from.joins.iter().any(|join| is_empty(&join.relation)))
+}
+
+fn has_subquery(expr: &Expr) -> bool {
+    let found = ast::visit_expressions(expr, |expr| match expr {
+        Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
+            std::ops::ControlFlow::Break(())
+        }
+        Expr::Function(function)
+            if matches!(function.args, ast::FunctionArguments::Subquery(_)) =>
+        {
+            std::ops::ControlFlow::Break(())
+        }
+        _ => std::ops::ControlFlow::Continue(()),
+    });
+    found.is_break()
+}
+
 /// What must be rewritten while the node's children still look as they were written.
 pub fn rewrite_before_children(expr: &mut Expr) {
     match expr {
@@ -157,9 +216,26 @@ fn rewrite_function(expr: &mut Expr) {
     if is_array && matches!(function.args, ast::FunctionArguments::Subquery(_)) {
         let args = std::mem::replace(&mut function.args, ast::FunctionArguments::None);
         if let ast::FunctionArguments::Subquery(query) = args {
-            *expr = array_of_query(query);
+            *expr = options_of_query(&query).unwrap_or_else(|| array_of_query(query));
         }
     }
+}
+
+/// psql's `ARRAY(SELECT quote_ident(option_name) … FROM pg_options_to_table(options))`: a table
+/// function of a column, which DataFusion has not.
+fn options_of_query(query: &Query) -> Option<Expr> {
+    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    let [from] = select.from.as_slice() else { return None };
+    let (name, args) = match &from.relation {
+        TableFactor::Table { name, args: Some(args), .. } => (name, &args.args),
+        TableFactor::Function { name, args, .. } => (name, args),
+        _ => return None,
+    };
+    let name = name.0.last()?.to_string();
+    let [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(options))] = args.as_slice() else {
+        return None;
+    };
+    (name == "pg_options_to_table").then(|| call("pg_options_quoted", vec![options.clone()]))
 }
 
 /// `ARRAY(SELECT x … ORDER BY y)` is `(SELECT array_agg(x ORDER BY y) …)`: the only item of the

@@ -3,7 +3,7 @@
 
 use crate::{Error, Result};
 
-use super::zone::{Civil, MICROS_PER_DAY, TimeZone, days_of_civil, parse_offset};
+use super::zone::{Civil, MICROS_PER_DAY, TimeZone, days_of_civil};
 
 /// 22P02 in PostgreSQL's words.
 pub fn invalid(type_name: &str, text: &str) -> Error {

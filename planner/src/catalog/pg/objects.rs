@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use storage::cluster::control::{
-    ColumnRecord, ControlState, MappingRecord, ObjectId, TableRecord, ViewRecord,
-    state::Relation,
+    ColumnRecord, ControlState, MappingRecord, ObjectId, TableRecord, ViewRecord, state::Relation,
 };
 
 use crate::{SqlType, catalog::sys, parse};
@@ -170,9 +169,9 @@ pub fn find<'a>(objects: &'a [Object], name: &str) -> Option<&'a Object> {
     let parts = split_name(name);
     match parts.as_slice() {
         [name] => objects.iter().find(|object| object.name == *name && object.schema == PUBLIC),
-        [schema, name] => objects
-            .iter()
-            .find(|object| object.name == *name && object.schema_name() == schema),
+        [schema, name] => {
+            objects.iter().find(|object| object.name == *name && object.schema_name() == schema)
+        }
         _ => None,
     }
 }
