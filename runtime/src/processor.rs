@@ -25,12 +25,12 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use arrow::datatypes::SchemaRef;
+use arrow::{array::RecordBatch, compute::concat_batches, datatypes::SchemaRef};
 use storage::Grid;
 
 use crate::{
     Result,
-    delta::DeltaBatch,
+    delta::{DeltaBatch, Weight},
     item::{Item, Watermark},
     state::{StateChunk, StateWriter},
 };
@@ -38,6 +38,9 @@ use crate::{
 /// The longest a live tasklet goes without being called: short enough for idle timeouts, long
 /// enough that a hundred ticks a second cost nothing.
 pub const TICK: Duration = Duration::from_millis(10);
+
+/// A batch of fewer insertions is small: joining it with its neighbours costs less than a call.
+const MERGED_BATCH_ROWS_MAX: usize = 512;
 
 /// Where a processor runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,6 +196,37 @@ impl Inbox {
     /// Appends a batch: the tasklet's side.
     pub fn push(&mut self, batch: DeltaBatch) {
         self.batches.push_back(batch);
+    }
+
+    /// Joins neighbours that are small: with a backlog of little batches a call costs more than a
+    /// copy. The tasklet's side.
+    pub(crate) fn merge_small(&mut self) -> Result<()> {
+        let is_small =
+            |batch: &DeltaBatch| batch.weight == Weight::One && batch.len() < MERGED_BATCH_ROWS_MAX;
+        if self.batches.iter().filter(|batch| is_small(batch)).count() < 2 {
+            return Ok(());
+        }
+        let mut run: Vec<RecordBatch> = Vec::new();
+        for batch in std::mem::take(&mut self.batches) {
+            if !is_small(&batch) {
+                self.push_merged(&mut run)?;
+                self.batches.push_back(batch);
+                continue;
+            }
+            run.push(batch.rows);
+        }
+        self.push_merged(&mut run)
+    }
+
+    fn push_merged(&mut self, run: &mut Vec<RecordBatch>) -> Result<()> {
+        let rows = match &run[..] {
+            [] => return Ok(()),
+            [one] => one.clone(),
+            many => concat_batches(many[0].schema_ref(), many)?,
+        };
+        run.clear();
+        self.batches.push_back(DeltaBatch::insertions(rows));
+        Ok(())
     }
 
     /// Whether nothing waits.

@@ -19,7 +19,7 @@ use crate::{
 
 /// Batches that wait in the inboxes of an instance at most: enough to amortise a call, few enough
 /// that back-pressure reaches the queues.
-const INBOX_BATCHES_MAX: usize = 8;
+const INBOX_BATCHES_MAX: usize = 16;
 
 /// What the rows drained so far are followed by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +103,9 @@ impl Inbound {
             } else {
                 self.control(index, item)?;
             }
+        }
+        if batches > 1 {
+            inboxes.iter_mut().try_for_each(Inbox::merge_small)?;
         }
         Ok(has_moved.then_some(rows))
     }

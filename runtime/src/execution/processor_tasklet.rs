@@ -18,7 +18,7 @@ use storage::env::Clock;
 
 use super::{
     inbound::{Event, Inbound},
-    outbound::Outbound,
+    outbound::{Flushed, Outbound},
     progress::Progress,
     shared::{EndedInstance, Shared, guarded},
     signal::Signal,
@@ -28,12 +28,14 @@ use super::{
 use crate::{
     Result,
     item::{Barrier, BarrierKind, IDLE, Item, Watermark},
-    processor::{Done, Inbox, Outbox, Processor},
+    processor::{Cooperation, Done, Inbox, Outbox, Processor},
     state::{StateChunk, StateWriter},
 };
 
 /// A call ends after the step that passes this: the slice of a worker a tasklet gets.
 const CALL_BUDGET_NANOS: u64 = 500_000;
+/// A call that takes longer holds up every other tasklet of its worker; it is logged, once.
+const CALL_WARNING_NANOS: u64 = 100_000_000;
 /// Steps of one call at most, also where the clock stands still.
 const STEPS_MAX: usize = 64;
 /// Items a call of the processor may emit before they must be delivered.
@@ -71,6 +73,7 @@ pub(super) struct ProcessorTasklet {
     /// Taken when it has ended.
     processor: Option<Box<dyn Processor>>,
     is_source: bool,
+    is_cooperative: bool,
     inboxes: Vec<Inbox>,
     inbound: Inbound,
     outbox: Outbox,
@@ -80,6 +83,8 @@ pub(super) struct ProcessorTasklet {
     epoch_seen: u64,
     saved: Option<Vec<StateChunk>>,
     is_completed: bool,
+    /// Whether a call that took too long was logged.
+    is_slow: bool,
     shared: Arc<Shared>,
     stats: Arc<InstanceStats>,
     signal: Arc<Signal>,
@@ -107,7 +112,10 @@ impl Tasklet for ProcessorTasklet {
             return Progress::Ended;
         }
         let name = Arc::clone(&self.id.name);
-        match guarded(&name, || self.slice()) {
+        let start = self.clock.monotonic_nanos();
+        let outcome = guarded(&name, || self.slice(start));
+        self.note_slowness(self.clock.monotonic_nanos() - start);
+        match outcome {
             Ok(Progress::Ended) => {
                 self.end();
                 Progress::Ended
@@ -126,6 +134,7 @@ impl ProcessorTasklet {
     pub(super) fn new(parts: Parts) -> Self {
         Self {
             id: parts.id,
+            is_cooperative: parts.processor.cooperation() == Cooperation::Cooperative,
             processor: Some(parts.processor),
             is_source: parts.input_count == 0,
             inboxes: (0..parts.input_count).map(|_| Inbox::default()).collect(),
@@ -136,6 +145,7 @@ impl ProcessorTasklet {
             epoch_seen: 0,
             saved: None,
             is_completed: false,
+            is_slow: false,
             shared: parts.shared,
             stats: parts.stats,
             signal: parts.signal,
@@ -143,8 +153,17 @@ impl ProcessorTasklet {
         }
     }
 
-    fn slice(&mut self) -> Result<Progress> {
-        let start = self.clock.monotonic_nanos();
+    fn note_slowness(&mut self, nanos: u64) {
+        let is_too_slow = nanos > CALL_WARNING_NANOS && !self.is_slow;
+        if is_too_slow && self.is_cooperative {
+            self.is_slow = true;
+            let ms = nanos / 1_000_000;
+            tracing::warn!(vertex = %self.id.name, ms, "a cooperative call held up its worker");
+        }
+    }
+
+    /// Steps for as long as a call may take.
+    fn slice(&mut self, start: u64) -> Result<Progress> {
         let mut progress = Progress::None;
         if self.outbound.is_abandoned() {
             return Ok(Progress::Ended);
@@ -171,7 +190,7 @@ impl ProcessorTasklet {
         Ok(progress)
     }
 
-    fn flush(&mut self) -> Result<super::outbound::Flushed> {
+    fn flush(&mut self) -> Result<Flushed> {
         let Self { outbound, outbox, stats, is_source, .. } = self;
         outbound.flush(outbox, |item| match item {
             Item::Batch(batch) => {

@@ -90,7 +90,7 @@ impl Queue {
     }
 
     /// Items waiting.
-    pub fn len(&self) -> usize {
+    pub fn queued(&self) -> usize {
         self.state.lock().items.len()
     }
 
@@ -132,6 +132,6 @@ mod tests {
         queue.close();
         assert!(writer.take(0));
         assert_eq!(queue.push(Item::Done), Pushed::Closed);
-        assert!(queue.len() == 0 && queue.is_closed());
+        assert!(queue.queued() == 0 && queue.is_closed());
     }
 }

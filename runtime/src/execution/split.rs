@@ -46,7 +46,8 @@ impl Splitter {
         batch: DeltaBatch,
         mut emit: impl FnMut(usize, DeltaBatch),
     ) -> Result<()> {
-        if self.rows.len() == 1 {
+        // Rows without a key all belong together.
+        if self.rows.len() == 1 || self.columns.is_empty() {
             emit(0, batch);
             return Ok(());
         }
@@ -94,4 +95,53 @@ fn pick(batch: &DeltaBatch, picked: &UInt32Array) -> Result<DeltaBatch> {
         constant => constant.clone(),
     };
     Ok(DeltaBatch { rows: take_record_batch(&batch.rows, picked)?, weight })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::testing::{ZSet, bigint_batch, bigint_schema};
+
+    #[test]
+    fn every_row_goes_to_the_instance_that_serves_its_partition_in_order() {
+        let schema = bigint_schema(&["key", "position"]);
+        let keys: Vec<i64> = (0..8_192).map(|row| row * 7 % 1_000).collect();
+        let positions: Vec<i64> = (0..8_192).collect();
+        let rows = bigint_batch(&schema, &[&keys, &positions]);
+        let weights: Int64Array = (0..8_192).map(|row| row % 5 - 2).collect();
+        let batch = DeltaBatch { rows, weight: Weight::Array(weights) };
+        let mut parts = BTreeMap::new();
+        let mut splitter = Splitter::new(vec![0], 271, 3);
+        for _ in 0..2 {
+            parts.clear();
+            let put = |target, part| assert!(parts.insert(target, part).is_none());
+            splitter.split(batch.clone(), put).unwrap();
+        }
+        assert_eq!(parts.len(), 3);
+        assert_eq!(ZSet::of(parts.values()), ZSet::of([&batch]), "no row is lost or doubled");
+        for (target, part) in &parts {
+            let mut hashes = Vec::new();
+            hash_columns(&[ArrayRef::clone(part.rows.column(0))], &mut hashes).unwrap();
+            let serves = |hash| instance_of(partition_of_hash(hash, 271), 3) == *target;
+            assert!(hashes.into_iter().all(serves));
+            let positions = part.rows.column(1).as_any().downcast_ref::<Int64Array>().unwrap();
+            assert!(positions.values().windows(2).all(|pair| pair[0] < pair[1]));
+        }
+    }
+
+    #[test]
+    fn a_batch_for_one_target_is_passed_on_as_it_is() {
+        let schema = bigint_schema(&["key"]);
+        let batch = DeltaBatch::insertions(bigint_batch(&schema, &[&[7, 7, 7]]));
+        for columns in [vec![0], vec![]] {
+            let mut parts = Vec::new();
+            let mut splitter = Splitter::new(columns, 271, 4);
+            splitter.split(batch.clone(), |_, part| parts.push(part)).unwrap();
+            assert_eq!(parts.len(), 1);
+            let same = ArrayRef::clone(batch.rows.column(0)).to_data();
+            assert!(parts[0].rows.column(0).to_data().ptr_eq(&same), "not copied");
+        }
+    }
 }

@@ -98,7 +98,7 @@ impl EdgeGauge {
             source: self.source.clone(),
             target: self.target.clone(),
             routing: self.routing.clone(),
-            queued: self.queues.iter().map(|queue| queue.len() as u64).sum(),
+            queued: self.queues.iter().map(|queue| queue.queued() as u64).sum(),
             capacity: self.queues.iter().map(|queue| queue.capacity() as u64).sum(),
         }
     }

@@ -15,6 +15,9 @@ use crate::{
     testing::{FnSupplier, bigint_schema, collector, counting_source},
 };
 
+/// Rows of a batch that is not so small that edges join it with its neighbours.
+const BATCH: usize = 1_000;
+
 /// What a [`Probe`] does after so many batches.
 #[derive(Clone, Copy, PartialEq)]
 enum Act {
@@ -91,7 +94,7 @@ impl Processor for Probe {
 fn endless(act: Act, living: &Arc<AtomicUsize>) -> (Dag, crate::testing::Collector) {
     let (sink, collected) = collector();
     let mut dag = Dag::default();
-    let source = dag.vertex("source", Parallelism::Workers, counting_source(i64::MAX, 10));
+    let source = dag.vertex("source", Parallelism::Workers, counting_source(i64::MAX, BATCH));
     let probe = dag.vertex("probe", Parallelism::Exactly(1), probe(act, living));
     let sink = dag.vertex("sink", Parallelism::Exactly(1), sink);
     dag.edge(source, probe, 0, Routing::ToOne);
@@ -106,7 +109,7 @@ fn a_vertex_that_has_enough_ends_an_endless_dag() {
             let living = Arc::default();
             let (dag, collected) = endless(act, &living);
             completed(&run(&engine(2, capacity), dag).1);
-            assert_eq!(collected.len(), 30);
+            assert_eq!(collected.len(), 3 * BATCH);
             assert_eq!(living.load(Ordering::SeqCst), 0, "freed before the end is told");
         }
     }
@@ -158,7 +161,7 @@ fn a_panic_fails_the_execution_and_spares_the_worker() {
     }
     let (dag, collected) = endless(Act::Finish, &living);
     completed(&run(&engine, dag).1);
-    assert_eq!(collected.len(), 30);
+    assert_eq!(collected.len(), 3 * BATCH);
 }
 
 #[test]
