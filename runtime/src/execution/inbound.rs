@@ -160,3 +160,95 @@ impl Inbound {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_utils::sync::Parker;
+
+    use super::{super::signal::Signal, *};
+    use crate::{
+        delta::DeltaBatch,
+        item::BarrierKind,
+        testing::{ZSet, bigint_batch, bigint_schema},
+    };
+
+    fn two_inputs() -> (Inbound, [Arc<Queue>; 2], Vec<Inbox>) {
+        let signal = || Arc::new(Signal::new(Parker::new().unparker().clone()));
+        let queue = || Arc::new(Queue::new(100, signal(), signal()));
+        let queues = [queue(), queue()];
+        let lanes = vec![(0, Arc::clone(&queues[0])), (1, Arc::clone(&queues[1]))];
+        (Inbound::new(lanes, 2), queues, vec![Inbox::default(), Inbox::default()])
+    }
+
+    fn rows(values: &[i64]) -> DeltaBatch {
+        DeltaBatch::insertions(bigint_batch(&bigint_schema(&["v"]), &[values]))
+    }
+
+    fn taken(inbox: &mut Inbox) -> Vec<DeltaBatch> {
+        std::iter::from_fn(|| inbox.take()).collect()
+    }
+
+    #[test]
+    fn a_queue_is_not_read_past_its_barrier_until_all_have_delivered_theirs() {
+        let (mut inbound, [a, b], mut inboxes) = two_inputs();
+        let barrier = Barrier { epoch: 1, kind: BarrierKind::Snapshot };
+        for item in [Item::Batch(rows(&[1])), Item::Barrier(barrier), Item::Batch(rows(&[3]))] {
+            a.push(item);
+        }
+        b.push(Item::Batch(rows(&[2])));
+        inbound.drain(&mut inboxes).unwrap();
+        assert_eq!(taken(&mut inboxes[0]), [rows(&[1])], "3 is behind the barrier");
+        assert_eq!(taken(&mut inboxes[1]), [rows(&[2])]);
+        assert_eq!(inbound.next_event(), None);
+        b.push(Item::Barrier(barrier));
+        inbound.drain(&mut inboxes).unwrap();
+        assert_eq!(inbound.next_event(), Some(Event::Barrier(barrier)));
+        inbound.drain(&mut inboxes).unwrap();
+        assert_eq!(taken(&mut inboxes[0]), [rows(&[3])]);
+    }
+
+    #[test]
+    fn an_input_that_ends_does_not_hold_a_barrier_back() {
+        let (mut inbound, [a, b], mut inboxes) = two_inputs();
+        let barrier = Barrier { epoch: 1, kind: BarrierKind::Terminal };
+        a.push(Item::Barrier(barrier));
+        inbound.drain(&mut inboxes).unwrap();
+        b.push(Item::Done);
+        inbound.drain(&mut inboxes).unwrap();
+        assert_eq!(inbound.next_event(), Some(Event::InputEnd(1)));
+        assert_eq!(inbound.next_event(), Some(Event::Barrier(barrier)));
+        assert!(!inbound.is_exhausted());
+    }
+
+    #[test]
+    fn a_watermark_waits_for_the_rows_before_it_and_holds_those_behind_it() {
+        let (mut inbound, [a, b], mut inboxes) = two_inputs();
+        b.push(Item::Watermark(Watermark { key: 0, time: 9 }));
+        for item in [Item::Batch(rows(&[1])), Item::Watermark(Watermark { key: 0, time: 5 })] {
+            a.push(item);
+        }
+        a.push(Item::Batch(rows(&[6])));
+        inbound.drain(&mut inboxes).unwrap();
+        assert_eq!(taken(&mut inboxes[0]), [rows(&[1])]);
+        let moved = Watermark { key: 0, time: 5 };
+        assert_eq!(inbound.next_event(), Some(Event::Watermark(moved)));
+        inbound.drain(&mut inboxes).unwrap();
+        assert_eq!(taken(&mut inboxes[0]), [rows(&[6])]);
+    }
+
+    #[test]
+    fn small_insertions_that_pile_up_are_joined_in_order_and_others_left_alone() {
+        let (mut inbound, [a, _b], mut inboxes) = two_inputs();
+        let mut retraction = rows(&[3]);
+        retraction.weight = crate::delta::Weight::MinusOne;
+        let large = rows(&(0..1_000).collect::<Vec<_>>());
+        let sent = [rows(&[1]), rows(&[2]), retraction.clone(), rows(&[4]), large.clone()];
+        sent.iter().for_each(|batch| drop(a.push(Item::Batch(batch.clone()))));
+        a.push(Item::Batch(rows(&[5])));
+        let moved = inbound.drain(&mut inboxes).unwrap();
+        assert_eq!(moved, Some(1_005));
+        let joined = taken(&mut inboxes[0]);
+        assert_eq!(joined, [rows(&[1, 2]), retraction, rows(&[4]), large, rows(&[5])]);
+        assert_eq!(ZSet::of(&joined), ZSet::of(sent.iter().chain([&rows(&[5])])));
+    }
+}
