@@ -259,11 +259,11 @@ impl Table {
         {
             return Err(Error::Invalid("as many new rows as keys are needed".to_owned()));
         }
-        let op = |runs| Op::ModifyBatch {
+        let op = |runs: Vec<Run>| Op::ModifyBatch {
             writer: writer.id(),
             snapshot: view.snapshot(),
+            rows: rows.as_ref().map(|rows| Cow::Owned(keys.with_batch(rows.clone(), runs.clone()))),
             keys: Cow::Owned(keys.with_runs(runs)),
-            rows: rows.as_ref().map(Cow::Borrowed),
         };
         self.write_routed(writer, &keys, op)
     }

@@ -16,6 +16,7 @@ pub mod writer;
 pub(crate) mod router;
 
 mod chunk;
+mod codec;
 mod column;
 mod compaction;
 mod index;

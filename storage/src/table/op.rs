@@ -14,6 +14,7 @@ use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    codec,
     handle::{KeyedWrite, RowVersion, TableStats, WriteMode, WriteSummary},
     rows::Piece,
     writer::Snapshot,
@@ -25,7 +26,7 @@ use crate::{
 };
 
 /// An operation on its way to an owner.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Request<'a> {
     /// Unique in this member's life: names the operation in traces (and, between members, makes a
     /// repeated delivery recognisable).
@@ -37,7 +38,7 @@ pub(crate) struct Request<'a> {
 }
 
 /// What is wanted.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Op<'a> {
     /// One row by key.
     Get {
@@ -59,7 +60,7 @@ pub(crate) enum Op<'a> {
         writer: u64,
         snapshot: Snapshot,
         keys: Cow<'a, RoutedRows>,
-        rows: Option<Cow<'a, RecordBatch>>,
+        rows: Option<Cow<'a, RoutedRows>>,
     },
     /// Everything a reader sees in these partitions.
     Capture { partitions: Vec<Run>, projection: Cow<'a, [usize]>, snapshot: Snapshot },
@@ -71,7 +72,8 @@ pub(crate) enum Op<'a> {
     Stats { partitions: Vec<Run>, snapshot: Snapshot },
 }
 
-/// Rows of a batch in the order of their partitions.
+/// Rows of a batch in the order of their partitions. On the way only those of its runs are sent,
+/// and the runs are counted anew.
 #[derive(Debug, Clone)]
 pub(crate) struct RoutedRows {
     pub(crate) batch: RecordBatch,
@@ -92,7 +94,7 @@ pub(crate) struct Run {
 }
 
 /// What an owner says.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Answer {
     pub(crate) status: Status,
     /// The result of what was done.
@@ -113,7 +115,7 @@ pub(crate) enum Status {
 }
 
 /// The result of an operation.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Output {
     /// Nothing to say.
     Nothing,
@@ -122,11 +124,11 @@ pub(crate) enum Output {
     /// Write: rows changed.
     Changed(u64),
     /// GetMany: input rows that were found, and their rows.
-    Found(Vec<u32>, RecordBatch),
+    Found(Vec<u32>, #[serde(with = "codec::ipc")] RecordBatch),
     /// WriteBatch and ModifyBatch.
     Summary(WriteSummary),
     /// Capture.
-    Pieces(Vec<Piece>),
+    Pieces(#[serde(with = "codec::pieces")] Vec<Piece>),
     /// Stats, in the order of the partitions asked for.
     Stats(Vec<TableStats>),
 }
@@ -161,8 +163,12 @@ impl RoutedRows {
 
     /// The same rows with other runs of them.
     pub(crate) fn with_runs(&self, runs: Vec<Run>) -> Self {
-        let (hashes, order) = (Arc::clone(&self.hashes), Arc::clone(&self.order));
-        Self { batch: self.batch.clone(), hashes, order, runs }
+        self.with_batch(self.batch.clone(), runs)
+    }
+
+    /// Rows of another batch that belong to the same keys.
+    pub(crate) fn with_batch(&self, batch: RecordBatch, runs: Vec<Run>) -> Self {
+        Self { batch, hashes: Arc::clone(&self.hashes), order: Arc::clone(&self.order), runs }
     }
 }
 
@@ -170,6 +176,17 @@ impl Run {
     /// A partition for an operation without rows.
     pub(crate) fn whole(partition: PartitionId) -> Self {
         Self { partition, start: 0, end: 0 }
+    }
+}
+
+impl Op<'_> {
+    /// The runs of an operation with rows: what its answer's `left` is counted in.
+    pub(crate) fn row_runs(&self) -> &[Run] {
+        match self {
+            Op::GetMany { keys, .. } | Op::ModifyBatch { keys, .. } => &keys.runs,
+            Op::WriteBatch { rows, .. } => &rows.runs,
+            _ => &[],
+        }
     }
 }
 

@@ -315,7 +315,7 @@ impl Owner {
         writer: u64,
         snapshot: &Snapshot,
         keys: &RoutedRows,
-        rows: Option<&RecordBatch>,
+        rows: Option<&RoutedRows>,
     ) -> Result<Answer> {
         let cell = self.writer(writer)?;
         let old = Source { readers: readers(keys.batch.columns())?, hashes: &keys.hashes };
@@ -323,13 +323,13 @@ impl Owner {
             Some(rows) => {
                 let schema = &table.schema;
                 let columns: Vec<_> =
-                    schema.key().iter().map(|key| Arc::clone(rows.column(*key))).collect();
+                    schema.key().iter().map(|key| Arc::clone(rows.batch.column(*key))).collect();
                 let mut hashes = Vec::new();
                 hash_columns(&columns, &mut hashes)?;
                 if hashes != *keys.hashes {
                     return Err(Error::Invalid("an update must not change the key".to_owned()));
                 }
-                Some(Source { readers: readers(rows.columns())?, hashes: &keys.hashes })
+                Some(Source { readers: readers(rows.batch.columns())?, hashes: &keys.hashes })
             }
             None => None,
         };

@@ -12,6 +12,7 @@ use std::{
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::{
+    codec,
     op::{Answer, Op, Output, Request, Run, Status},
     owner::{Holding, Memory, Owner},
     schema::TableSchema,
@@ -217,7 +218,48 @@ impl Router {
     ) -> Result<Answer> {
         let id = self.request_id_last.fetch_add(1, Ordering::Relaxed) + 1;
         let request = Request { id, assignment_version, table, op };
-        self.owners[usize::from(owner)].execute(&request)
+        let owner = &self.owners[usize::from(owner)];
+        if self.owners.len() == 1 {
+            owner.execute(&request)
+        } else {
+            self.send_bytes(owner, &request)
+        }
+    }
+
+    /// Sends an operation the way it will go between members.
+    fn send_bytes(&self, owner: &Owner, request: &Request<'_>) -> Result<Answer> {
+        let bytes = codec::encode_request(request)?;
+        let arrived = codec::decode_request(&bytes)?;
+        let bytes = codec::encode_answer(owner.execute(&arrived))?;
+        let mut answer = codec::decode_answer(&bytes)?;
+        assert_eq!(arrived.id, request.id, "an answer to another operation");
+        // Rows were counted anew on their way: back to how the caller counts them.
+        let sent = request.op.row_runs();
+        let position = |run: &Run| {
+            let mut arrived = arrived.op.row_runs().iter();
+            arrived.position(|other| other.partition == run.partition).map(|at| sent[at])
+        };
+        let arrived_start = |run: &Run| {
+            let mut arrived = arrived.op.row_runs().iter();
+            arrived.find(|other| other.partition == run.partition).map_or(0, |other| other.start)
+        };
+        for left in &mut answer.left {
+            if let Some(run) = position(left) {
+                left.start = left.start - arrived_start(left) + run.start;
+                left.end = run.end;
+            }
+        }
+        if let (Output::Found(rows, _), Op::GetMany { keys, .. }) =
+            (&mut answer.output, &request.op)
+        {
+            let sent_rows: Vec<u32> = sent
+                .iter()
+                .flat_map(|run| &keys.order[run.start as usize..run.end as usize])
+                .copied()
+                .collect();
+            rows.iter_mut().for_each(|row| *row = sent_rows[*row as usize]);
+        }
+        Ok(answer)
     }
 
     /// Waits for what stands in the way of an operation routed by assignment `version`.

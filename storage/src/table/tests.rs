@@ -585,3 +585,66 @@ fn keys_of_several_columns_and_other_types_are_found() {
         assert_eq!(detail, "Key (b, a)=(0.02, k9) already exists.");
     }
 }
+
+#[test]
+fn concurrent_writers_lose_nothing_while_partitions_move() {
+    const THREADS: i64 = 3;
+    const KEYS: i64 = 3000;
+    for owners in BOTH_WAYS {
+        let grid = grid(owners);
+        let table = table(&grid);
+        let running = std::sync::atomic::AtomicI64::new(THREADS);
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (grid, table, running) = (&grid, &table, &running);
+                scope.spawn(move || {
+                    for round in 0..6 {
+                        let text = format!("{thread}.{round}");
+                        let own = (0..KEYS).map(|key| key * THREADS + thread);
+                        let rows: Vec<_> = own.map(|key| (key, text.as_str())).collect();
+                        let writer = grid.begin();
+                        table.write_batch(&writer, WriteMode::Upsert, &batch(&rows)).unwrap();
+                        writer.commit().unwrap();
+                        for key in 0..100 {
+                            let key = key * THREADS + thread;
+                            put(table, WriteMode::Upsert, key, &text).unwrap();
+                            assert_eq!(get(table, key, None).as_ref(), Some(&text));
+                        }
+                    }
+                    running.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+            let mut random = SmallRng::seed_from_u64(7);
+            while running.load(Ordering::SeqCst) > 0 {
+                let partition = PartitionId(random.random_range(0..271));
+                grid.move_partition(partition, random.random_range(0..owners)).unwrap();
+                std::thread::yield_now();
+            }
+        });
+        let seen = scan(&table, &grid.read_view(), 2);
+        assert_eq!(seen.len() as i64, THREADS * KEYS);
+        assert!(seen.iter().all(|(key, text)| *text == format!("{}.5", key % THREADS)));
+        assert_eq!(table.stats().rows as i64, THREADS * KEYS);
+    }
+}
+
+#[test]
+fn three_owners_hold_what_one_would() {
+    let one = grid(1);
+    let three = grid(3);
+    let counts = [&one, &three].map(|grid| {
+        let table = table(grid);
+        let rows: Vec<_> = (0..5000).map(|key| (key, "a")).collect();
+        let writer = grid.begin();
+        table.write_batch(&writer, WriteMode::Insert, &batch(&rows)).unwrap();
+        writer.commit().unwrap();
+        grid.move_partition(PartitionId(0), grid.config().simulated_owners - 1).unwrap();
+        (0..1000).for_each(|key| assert_eq!(delete(&table, key * 3).unwrap(), 1));
+        let partitions = table.partition_stats();
+        let rows: Vec<_> = partitions.iter().map(|partition| partition.rows).collect();
+        (rows, scan(&table, &grid.read_view(), 4))
+    });
+    assert_eq!(counts[0], counts[1]);
+    assert!(three.move_partition(PartitionId(0), 3).is_err());
+    assert!(three.move_partition(PartitionId(271), 0).is_err());
+}
