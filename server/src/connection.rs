@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    copy::CopyError,
     directory::{Directory, SessionListing},
     execute::{Request, Started, Work},
     pool::QueryPool,
@@ -47,7 +48,7 @@ pub enum Failure {
     /// The statement failed; the session goes on.
     Statement(Error),
     /// The statement failed inside COPY: the error and its CONTEXT line.
-    Copy(Error, String),
+    Copy(Box<CopyError>),
     /// The connection must end; the client is told why.
     Fatal(Error),
     /// The client has gone; nobody is left to tell.
@@ -120,7 +121,8 @@ impl Connection {
                 Ok(false) => break None,
                 Err(Failure::Gone) => break None,
                 Err(Failure::Fatal(error)) => break Some(error),
-                Err(Failure::Statement(error) | Failure::Copy(error, _)) => break Some(error),
+                Err(Failure::Statement(error)) => break Some(error),
+                Err(Failure::Copy(failed)) => break Some(failed.error),
             }
         };
         self.abandon_block().await;

@@ -82,7 +82,7 @@ impl LineParser {
     }
 
     /// Takes a piece, which may end anywhere.
-    pub fn push(&mut self, piece: &[u8]) -> Result<(), CopyError> {
+    pub fn push(&mut self, piece: &[u8]) -> Result<(), Box<CopyError>> {
         if self.is_ended {
             return Ok(());
         }
@@ -94,17 +94,17 @@ impl LineParser {
     }
 
     /// Takes the last line, writes the rest and makes everything visible; answers the rows.
-    pub fn finish(mut self) -> Result<u64, CopyError> {
+    pub fn finish(mut self) -> Result<u64, Box<CopyError>> {
         if !self.buffer.is_empty() && !self.is_ended {
             let rest = std::mem::take(&mut self.buffer);
             self.line(&rest)?;
         }
         self.write()?;
         let context = self.context();
-        self.copy.finish().map_err(|error| CopyError { error, context })
+        self.copy.finish().map_err(|error| Box::new(CopyError { error, context }))
     }
 
-    fn lines(&mut self, buffer: &mut BytesMut) -> Result<(), CopyError> {
+    fn lines(&mut self, buffer: &mut BytesMut) -> Result<(), Box<CopyError>> {
         while let Some(end) = self.line_end(buffer) {
             let line = buffer.split_to(end);
             buffer.advance(1);
@@ -145,7 +145,7 @@ impl LineParser {
         }
     }
 
-    fn line(&mut self, line: &[u8]) -> Result<(), CopyError> {
+    fn line(&mut self, line: &[u8]) -> Result<(), Box<CopyError>> {
         self.line += 1;
         let is_crlf = *self.is_crlf.get_or_insert(line.ends_with(b"\r"));
         let line = if is_crlf { line.strip_suffix(b"\r").unwrap_or(line) } else { line };
@@ -171,7 +171,7 @@ impl LineParser {
         Ok(())
     }
 
-    fn fields(&mut self, line: &[u8], scratch: &mut Vec<u8>) -> Result<(), CopyError> {
+    fn fields(&mut self, line: &[u8], scratch: &mut Vec<u8>) -> Result<(), Box<CopyError>> {
         let special = if self.copy.options.is_csv { self.copy.options.quote } else { b'\\' };
         let is_plain = memchr(special, line).is_none();
         let delimiter = self.copy.options.delimiter;
@@ -211,7 +211,7 @@ impl LineParser {
         Ok(())
     }
 
-    fn push_field(&mut self, index: usize, field: Field<'_>) -> Result<(), CopyError> {
+    fn push_field(&mut self, index: usize, field: Field<'_>) -> Result<(), Box<CopyError>> {
         let text = match field {
             Field::Null => {
                 self.columns[index].push_null();
@@ -224,7 +224,7 @@ impl LineParser {
             let shown: String = String::from_utf8_lossy(text).chars().take(SHOWN_MAX).collect();
             let name = &self.copy.columns[index].name;
             let context = format!("{}, column {name}: \"{shown}\"", self.context());
-            CopyError { error, context }
+            Box::new(CopyError { error, context })
         })
     }
 
@@ -265,7 +265,7 @@ impl LineParser {
         (index, if is_null { Field::Null } else { Field::Text(scratch) })
     }
 
-    fn write(&mut self) -> Result<(), CopyError> {
+    fn write(&mut self) -> Result<(), Box<CopyError>> {
         if self.row_count == 0 {
             return Ok(());
         }
@@ -284,8 +284,8 @@ impl LineParser {
         format!("COPY {}, line {}", self.copy.table, self.line)
     }
 
-    fn fail(&self, error: Error) -> CopyError {
-        CopyError { error, context: self.context() }
+    fn fail(&self, error: Error) -> Box<CopyError> {
+        Box::new(CopyError { error, context: self.context() })
     }
 }
 

@@ -87,7 +87,7 @@ impl Connection {
         };
         match outcome? {
             Ok(count) => Ok(format!("COPY {count}")),
-            Err(CopyError { error, context }) => Err(Failure::Copy(error, context)),
+            Err(failed) => Err(Failure::Copy(failed)),
         }
     }
 }
@@ -135,7 +135,7 @@ fn load(
     copy: CopyIn,
     zone: crate::wire::types::TimeZone,
     mut pieces: mpsc::Receiver<Piece>,
-) -> Result<u64, CopyError> {
+) -> Result<u64, Box<CopyError>> {
     let mut parser = LineParser::new(copy, zone);
     loop {
         match pieces.blocking_recv() {
@@ -143,7 +143,7 @@ fn load(
             Some(Piece::End) => return parser.finish(),
             None => {
                 let error = Error::new("57014", "COPY from stdin was given up");
-                return Err(CopyError { error, context: String::new() });
+                return Err(Box::new(CopyError { error, context: String::new() }));
             }
         }
     }

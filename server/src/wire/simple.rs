@@ -44,7 +44,9 @@ impl Connection {
     pub async fn report(&mut self, failure: Failure) -> Result<(), Failure> {
         match failure {
             Failure::Statement(error) => self.outbound.error(&error, Severity::Error),
-            Failure::Copy(error, context) => self.outbound.error_in_context(&error, &context),
+            Failure::Copy(failed) => {
+                self.outbound.error_in_context(&failed.error, &failed.context);
+            }
             fatal @ (Failure::Fatal(_) | Failure::Gone) => return Err(fatal),
         }
         self.fail_block().await;

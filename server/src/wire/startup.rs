@@ -9,6 +9,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
     connection::{Connection, Guard, Shared},
+    directory::SessionListing,
     session::Session,
     settings,
     wire::{
@@ -91,60 +92,33 @@ pub async fn serve(shared: Arc<Shared>, socket: TcpStream) {
     };
     let Some(start) = start else { return };
     let mut outbound = Outbound::new(writer);
-    let connection = match start {
+    let greeted = match start {
         Ok(Packet::Cancel { session_id, secret }) => {
-            shared.directory.cancel_by_secret(session_id, secret);
-            return;
+            return shared.directory.cancel_by_secret(session_id, secret);
         }
-        Ok(Packet::Start(start)) => open(&shared, start, client, inbound, outbound),
+        Ok(Packet::Start(start)) => greet(&shared, start, client, &mut outbound),
         Ok(Packet::Encryption) => return,
-        Err(error) => {
-            outbound.error(&error, Severity::Fatal);
-            drop(tokio::time::timeout(STARTUP_TIMEOUT, outbound.flush()).await);
-            return;
-        }
+        Err(error) => Err(error),
     };
-    match connection {
-        Ok(mut connection) => {
-            if connection.outbound.flush().await.is_ok() {
-                connection.run().await;
-            }
-        }
-        Err((error, mut outbound)) => {
-            outbound.error(&error, Severity::Fatal);
-            drop(tokio::time::timeout(STARTUP_TIMEOUT, outbound.flush()).await);
-        }
+    if let Err(error) = &greeted {
+        outbound.error(error, Severity::Fatal);
+    }
+    let flushed = tokio::time::timeout(STARTUP_TIMEOUT, outbound.flush()).await;
+    if let (Ok((session, listing)), Ok(Ok(()))) = (greeted, flushed) {
+        let guard = Guard::default();
+        let connection =
+            Connection { shared, listing, inbound, outbound, session, guard, is_skipping: false };
+        connection.run().await;
     }
 }
 
-/// A session for a client that said who it is; its greeting is in the buffer.
-fn open(
-    shared: &Arc<Shared>,
-    start: Start,
-    client: String,
-    inbound: Inbound,
-    mut outbound: Outbound,
-) -> Result<Connection, (Error, Outbound)> {
-    match greet(shared, start, client, &mut outbound) {
-        Ok((session, listing)) => Ok(Connection {
-            shared: Arc::clone(shared),
-            listing,
-            inbound,
-            outbound,
-            session,
-            guard: Guard::default(),
-            is_skipping: false,
-        }),
-        Err(error) => Err((error, outbound)),
-    }
-}
-
+/// Opens a session for a client that said who it is, and writes its greeting.
 fn greet(
     shared: &Arc<Shared>,
     start: Start,
     client: String,
     outbound: &mut Outbound,
-) -> Result<(Session, crate::directory::SessionListing)> {
+) -> Result<(Session, SessionListing)> {
     let Start { minor_version, mut parameters } = start;
     let user = parameters.remove("user").filter(|user| !user.is_empty()).ok_or_else(|| {
         Error::new("28000", "no PostgreSQL user name specified in startup packet")
