@@ -290,8 +290,11 @@ async fn driver_binds_every_scalar_in_binary() {
     assert_eq!((row.get::<_, i16>(2), row.get::<_, i32>(3)), (2, 3));
     assert_eq!((row.get::<_, f32>(4), row.get::<_, f64>(5)), (0.5, 0.25));
     assert_eq!((row.get::<_, String>(6), row.get::<_, Vec<u8>>(7)), ("row 2".into(), vec![1, 255]));
-    let error = client.execute(&insert, &[&2i64, &true, &2i16, &3i32, &0.5f32, &0.25f64, &"x", &vec![1u8]]);
-    assert_eq!(code(&error.await.unwrap_err()), "23505");
+    let bytes = vec![1u8];
+    let again = client
+        .execute(&insert, &[&2i64, &true, &2i16, &3i32, &0.5f32, &0.25f64, &"x", &bytes])
+        .await;
+    assert_eq!(code(&again.unwrap_err()), "23505");
 }
 
 #[tokio::test(flavor = "multi_thread")]
