@@ -212,14 +212,18 @@ impl RunningServer {
             shared.shutdown.cancel();
         }
         let accepting = self.accepting.take();
-        network.block_on(async {
+        let jobs = Arc::clone(&self.jobs);
+        let farewell = async {
             if let Some(accepting) = accepting {
                 drop(tokio::time::timeout(FAREWELL, accepting).await);
             }
             // Closing jobs waits for their tasklets; a connector that hangs must not hang us.
-            let jobs = Arc::clone(&self.jobs);
             let closing = tokio::task::spawn_blocking(move || jobs.close());
             drop(tokio::time::timeout(JOBS_FAREWELL, closing).await);
+        };
+        // On a thread of its own, because a server may be dropped inside somebody's async code.
+        std::thread::scope(|scope| {
+            scope.spawn(|| network.block_on(farewell));
         });
         network.shutdown_background();
     }
