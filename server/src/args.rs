@@ -5,36 +5,49 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 
-/// A SQL streaming database server that PostgreSQL clients talk to.
-///
-/// Tables live in memory, partitioned by key; continuous queries over Kafka and generators run as
-/// jobs. Connect with psql, or any PostgreSQL driver, as any user to any database.
+/// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "tidewater", version, max_term_width = 100)]
-#[command(after_help = "Examples:\n  \
-    tidewater                         serve on 127.0.0.1:5433\n  \
-    tidewater demo                    the same, with a stream and a windowed job to look at\n  \
-    tidewater --listen 127.0.0.1:0    serve on a free port; stdout says `ready on ADDRESS`\n  \
-    psql -h 127.0.0.1 -p 5433         connect")]
+#[command(
+    name = "tidewater",
+    version,
+    max_term_width = 100,
+    about = "A SQL streaming database server that PostgreSQL clients talk to.\n\n\
+        Tables live in memory, partitioned by key; continuous queries over Kafka and generators\n\
+        run as jobs. Connect with psql, or any PostgreSQL driver, as any user to any database.",
+    long_about = None,
+    after_help = "Every option is also read from the environment, as TIDEWATER_LISTEN and so on; \
+        TIDEWATER_LOG=info says more on stderr.\n\n\
+        Examples:\n  \
+        tidewater                         serve on 127.0.0.1:5433\n  \
+        tidewater demo                    the same, with a stream and a windowed job to look at\n  \
+        tidewater --listen 127.0.0.1:0    serve on a free port; stdout says `ready on ADDRESS`\n  \
+        psql -h 127.0.0.1 -p 5433         connect"
+)]
 pub struct Args {
     /// Address to serve SQL on; port 0 picks a free one [default: 127.0.0.1:5433]
-    #[arg(long, env = "TIDEWATER_LISTEN", value_name = "ADDRESS", global = true)]
+    #[arg(long, env = "TIDEWATER_LISTEN", hide_env = true, value_name = "ADDRESS", global = true)]
     pub listen: Option<SocketAddr>,
 
     /// Keep everything in memory; this is the default until tables can be stored on disk
-    #[arg(long, env = "TIDEWATER_IN_MEMORY", global = true, conflicts_with = "data_dir")]
+    #[arg(
+        long,
+        env = "TIDEWATER_IN_MEMORY",
+        hide_env = true,
+        global = true,
+        conflicts_with = "data_dir"
+    )]
     pub in_memory: bool,
 
     /// Directory for tables on disk (not built yet: the server refuses to start with it)
-    #[arg(long, env = "TIDEWATER_DATA_DIR", value_name = "DIR", global = true)]
+    #[arg(long, env = "TIDEWATER_DATA_DIR", hide_env = true, value_name = "DIR", global = true)]
     pub data_dir: Option<PathBuf>,
 
     /// Worker threads for jobs and streaming queries [default: one a core]
-    #[arg(long, env = "TIDEWATER_WORKERS", value_name = "N", global = true)]
+    #[arg(long, env = "TIDEWATER_WORKERS", hide_env = true, value_name = "N", global = true)]
     pub workers: Option<usize>,
 
     /// TOML file with further settings; the command line counts more than the file
-    #[arg(long, env = "TIDEWATER_CONFIG", value_name = "FILE", global = true)]
+    #[arg(long, env = "TIDEWATER_CONFIG", hide_env = true, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
 
     /// What to do instead of just serving

@@ -132,9 +132,8 @@ fn encryption_is_declined_and_startup_goes_on() {
     raw.packet(3 << 16 | 2, b"user\0test\0_pq_.new\0on\0\0");
     let greeting = raw.until(b'Z');
     assert_eq!(greeting[0].0, b'v', "a newer minor version is negotiated down");
-    let told = |name: &[u8]| {
-        greeting.iter().any(|(tag, body)| *tag == b'S' && body.starts_with(name))
-    };
+    let told =
+        |name: &[u8]| greeting.iter().any(|(tag, body)| *tag == b'S' && body.starts_with(name));
     assert!(told(b"server_version\x0015.") && told(b"client_encoding\0UTF8\0"));
 }
 
@@ -268,10 +267,8 @@ async fn driver_binds_every_scalar_in_binary() {
         )
         .await
         .unwrap();
-    let insert = client
-        .prepare("INSERT INTO t VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
-        .await
-        .unwrap();
+    let insert =
+        client.prepare("INSERT INTO t VALUES ($1, $2, $3, $4, $5, $6, $7, $8)").await.unwrap();
     for key in 0..3i64 {
         let nothing: Option<String> = None;
         let text = if key == 1 { nothing } else { Some(format!("row {key}")) };

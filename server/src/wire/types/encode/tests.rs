@@ -110,7 +110,8 @@ fn arrays_and_keyed_values_give_the_same_bytes() {
         for format in [Format::Text, Format::Binary] {
             let mut out = BytesMut::new();
             let columns = column(sql_type.clone());
-            data_row(std::slice::from_ref(&datum), &columns, &[format], &TimeZone::Utc, &mut out).unwrap();
+            data_row(std::slice::from_ref(&datum), &columns, &[format], &TimeZone::Utc, &mut out)
+                .unwrap();
             assert_eq!(value(&out), encoded(&array, &sql_type, format), "{sql_type:?} {format:?}");
         }
     }
