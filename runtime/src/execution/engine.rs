@@ -12,7 +12,7 @@ use std::{
 
 use crossbeam_utils::sync::{Parker, Unparker};
 use parking_lot::{Condvar, Mutex};
-use storage::{Grid, env::Rng};
+use storage::{Grid, env::Rng, metrics::Metric};
 
 use super::{
     EdgeStats, ExecutionEnd, VertexStats,
@@ -48,13 +48,20 @@ pub struct Engine {
 }
 
 /// The executions that have not ended.
-#[derive(Default)]
 struct Running {
     executions: Mutex<HashMap<u64, Weak<Shared>>>,
     /// Notified when one has ended.
     ended: Condvar,
     /// Whether the engine was closed: nothing is started any more. Written under `executions`.
     is_closed: AtomicBool,
+    metrics: ExecutionMetrics,
+}
+
+/// What operators see of the engine as a whole.
+struct ExecutionMetrics {
+    running: Metric,
+    started: Metric,
+    failed: Metric,
 }
 
 /// What to run.
@@ -130,6 +137,17 @@ impl Engine {
             let message = "worker count and queue capacity must be at least 1".to_owned();
             return Err(Error::Invalid { code: "22023", message });
         }
+        let metric = |name: &str| grid.metrics().register(name, &[]);
+        let running = Running {
+            executions: Mutex::default(),
+            ended: Condvar::new(),
+            is_closed: AtomicBool::new(false),
+            metrics: ExecutionMetrics {
+                running: metric("tidewater_executions_running"),
+                started: metric("tidewater_executions_started_total"),
+                failed: metric("tidewater_executions_failed_total"),
+            },
+        };
         Ok(Arc::new(Self {
             config,
             grid,
@@ -137,7 +155,7 @@ impl Engine {
             threads: Mutex::new(threads),
             conclusion,
             execution_ids: AtomicU64::new(0),
-            running: Arc::default(),
+            running: Arc::new(running),
         }))
     }
 
@@ -168,7 +186,7 @@ impl Engine {
         let running = Arc::clone(&self.running);
         let finished = request.finished;
         request.finished = Box::new(move |end| {
-            running.remove(execution_id);
+            running.remove(execution_id, &end);
             finished(end);
         });
         let plan = MemberPlan::build(request, &site)?;
@@ -264,11 +282,19 @@ impl Running {
             return Err(Error::Cancelled);
         }
         executions.insert(id, Arc::downgrade(shared));
+        self.metrics.started.add(1);
+        self.metrics.running.set(executions.len() as i64);
         Ok(())
     }
 
-    fn remove(&self, id: u64) {
-        self.executions.lock().remove(&id);
+    fn remove(&self, id: u64, end: &ExecutionEnd) {
+        let mut executions = self.executions.lock();
+        executions.remove(&id);
+        self.metrics.running.set(executions.len() as i64);
+        drop(executions);
+        if matches!(end, ExecutionEnd::Failed(_)) {
+            self.metrics.failed.add(1);
+        }
         self.ended.notify_all();
     }
 

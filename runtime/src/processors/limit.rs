@@ -69,9 +69,9 @@ impl Processor for Limit {
         Ok(outbox.offer_or_retry(Item::Watermark(watermark)))
     }
 
-    /// Answers `Yes` once all rows have passed: the end of this vertex and of what feeds it.
-    fn idle(&mut self, _: &mut Outbox) -> Result<Done> {
-        Ok(if self.remaining.to_pass == 0 { Done::Yes } else { Done::No })
+    /// Once all rows have passed: the end of this vertex and of what feeds it.
+    fn is_finished(&self) -> bool {
+        self.remaining.to_pass == 0
     }
 
     fn save(&mut self, state: &mut StateWriter) -> Result<Done> {

@@ -143,6 +143,10 @@ fn an_error_ends_only_its_own_execution_once_and_frees_it() {
     assert!(ends.recv_timeout(PATIENCE).is_err(), "told once");
     let before = other.vertex_stats()[2].rows_in;
     wait_until(|| other.vertex_stats()[2].rows_in > before);
+    let metrics = engine.grid().metrics().list();
+    let value = |name: &str| metrics.iter().find(|(known, ..)| known == name).map(|m| m.2);
+    assert_eq!(value("tidewater_executions_failed_total"), Some(1));
+    assert_eq!(value("tidewater_executions_running"), Some(1));
     other.cancel();
     assert!(matches!(other_ends.recv_timeout(PATIENCE), Ok(ExecutionEnd::Cancelled)));
 }
