@@ -12,10 +12,13 @@ use datafusion_physical_expr_common::physical_expr::PhysicalExpr;
 
 mod expression;
 mod filter;
+mod impose_order;
 mod limit;
+mod lookup_join;
 mod operator;
 mod project;
 mod table_scan;
+mod table_sink;
 #[cfg(test)]
 mod testkit;
 mod union;
@@ -23,9 +26,12 @@ mod values;
 
 pub use expression::NamedExpr;
 pub use filter::filter;
+pub use impose_order::impose_order;
 pub use limit::limit;
+pub use lookup_join::{LookupJoinSpec, lookup_join};
 pub use project::project;
 pub use table_scan::table_scan;
+pub use table_sink::{TableSinkSpec, table_sink};
 pub use union::union;
 pub use values::values;
 
@@ -99,58 +105,10 @@ pub struct SlidingWindowSpec {
     pub is_append_only: bool,
 }
 
-/// INNER or LEFT stream–table join by the table's full key, as of now.
-#[derive(Debug, Clone)]
-pub struct LookupJoinSpec {
-    /// Input schema.
-    pub input: SchemaRef,
-    /// The table.
-    pub table: Arc<storage::Table>,
-    /// For each key column of the table, in key order, the input expression it equals.
-    pub keys: Vec<Arc<dyn PhysicalExpr>>,
-    /// Table columns that follow the input's columns in the output.
-    pub table_columns: Vec<usize>,
-    /// Output schema: input columns, then table columns.
-    pub output: SchemaRef,
-    /// Whether input rows without a match come out with nulls.
-    pub is_left: bool,
-    /// Residual condition over the output columns (inner: filters; left: decides the match).
-    pub residual: Option<Arc<dyn PhysicalExpr>>,
-}
-
-/// Rows into a table.
-#[derive(Debug, Clone)]
-pub struct TableSinkSpec {
-    /// The table.
-    pub table: Arc<storage::Table>,
-    /// Input columns are the table's visible columns, in order, of their types.
-    pub input: SchemaRef,
-    /// Insert (a duplicate fails the job) or Upsert (SINK INTO).
-    pub mode: storage::table::WriteMode,
-}
-
-use crate::{processor::ProcessorSupplier, time::EventTimePolicy};
-
-/// `IMPOSE_ORDER`: inserts watermarks by `policy` and drops rows behind them, counted as late.
-pub fn impose_order(policy: EventTimePolicy, input: SchemaRef) -> Arc<dyn ProcessorSupplier> {
-    let _ = (policy, input);
-    unimplemented!("owner: processors helper")
-}
+use crate::processor::ProcessorSupplier;
 
 /// Windowed aggregation; see [`SlidingWindowSpec`].
 pub fn sliding_window(spec: SlidingWindowSpec) -> Arc<dyn ProcessorSupplier> {
-    let _ = spec;
-    unimplemented!("owner: processors helper")
-}
-
-/// Stream–table join; see [`LookupJoinSpec`].
-pub fn lookup_join(spec: LookupJoinSpec) -> Arc<dyn ProcessorSupplier> {
-    let _ = spec;
-    unimplemented!("owner: processors helper")
-}
-
-/// Rows into a table; see [`TableSinkSpec`].
-pub fn table_sink(spec: TableSinkSpec) -> Arc<dyn ProcessorSupplier> {
     let _ = spec;
     unimplemented!("owner: processors helper")
 }
