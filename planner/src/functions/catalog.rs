@@ -130,6 +130,10 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
     ] {
         functions.push(null(name));
     }
+    for name in ["pg_relation_size", "pg_table_size", "pg_total_relation_size"] {
+        functions
+            .push(Function::new(name, |_| Ok(DataType::Int64), relation_size).volatile().build());
+    }
     functions
 }
 
@@ -291,6 +295,19 @@ fn reg_name(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     };
     let names = oids.as_primitive::<Int64Type>().iter().map(|oid| oid.map(name_of));
     answer(args, Arc::new(names.collect::<StringArray>()))
+}
+
+/// Bytes that a table's rows take in memory; 0 for what has none, NULL for what is not there.
+fn relation_size(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let facts = facts(args)?;
+    let objects = objects::objects(&facts.state);
+    let size = |oid: i64| {
+        let object = objects.iter().find(|object| object.oid == oid)?;
+        let objects::Kind::Table(record) = &object.kind else { return Some(0) };
+        Some(facts.grid.table(record.id).ok()?.stats().bytes as i64)
+    };
+    let sizes = numbers(args)?.iter().map(|oid| oid.and_then(size)).collect::<Int64Array>();
+    answer(args, Arc::new(sizes))
 }
 
 fn quote_literal(text: &str) -> String {

@@ -40,6 +40,8 @@ pub struct SessionFacts {
     pub env: Env,
     /// The catalog when the statement began.
     pub state: Arc<ControlState>,
+    /// Where the sizes of tables are known.
+    pub grid: Arc<Grid>,
     /// All connections.
     pub directory: Arc<dyn SessionDirectory>,
     /// User name.
@@ -56,10 +58,11 @@ pub struct SessionFacts {
 
 impl SessionFacts {
     /// The facts of a session.
-    pub fn new(session: &Session, grid: &Grid, directory: Arc<dyn SessionDirectory>) -> Self {
+    pub fn new(session: &Session, grid: &Arc<Grid>, directory: Arc<dyn SessionDirectory>) -> Self {
         Self {
             env: grid.env().clone(),
             state: grid.control().state(),
+            grid: Arc::clone(grid),
             directory,
             user: session.user.clone(),
             database: session.database.clone(),

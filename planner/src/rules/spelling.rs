@@ -59,10 +59,26 @@ pub fn empty_select(select: &mut ast::Select) {
         let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else {
             continue;
         };
-        if has_subquery(expr) {
-            *expr = cast(Expr::value(Value::Null), DataType::Text);
-        }
+        without_subqueries(expr);
     }
+}
+
+/// Puts NULL where a subquery was; an aggregate around it stays one.
+fn without_subqueries(expr: &mut Expr) {
+    if !has_subquery(expr) {
+        return;
+    }
+    if let Expr::Function(function) = expr
+        && let ast::FunctionArguments::List(list) = &mut function.args
+    {
+        for arg in &mut list.args {
+            if let ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) = arg {
+                without_subqueries(expr);
+            }
+        }
+        return;
+    }
+    *expr = cast(Expr::value(Value::Null), DataType::Text);
 }
 
 /// Whether a FROM item is empty because the first table of it, or one joined to it by an inner
@@ -129,6 +145,9 @@ pub fn rewrite_before_children(expr: &mut Expr) {
             compare_by_oid(right);
         }
         Expr::Function(_) => rewrite_function(expr),
+        Expr::Subquery(query) if asks_for_own_collation(query) => {
+            *expr = cast(Expr::value(Value::Null), DataType::Text);
+        }
         Expr::Cast { .. } => rewrite_reg_cast(expr),
         Expr::Identifier(ident) if ident.quote_style.is_none() => {
             let name = ident.value.to_lowercase();
@@ -159,6 +178,18 @@ pub fn rewrite_after_children(expr: &mut Expr) {
         }
         _ => {}
     }
+}
+
+/// psql's `\d` asks, in a correlated join that DataFusion cannot plan, whether a column has another
+/// collation than its type. No column here has.
+fn asks_for_own_collation(query: &Query) -> bool {
+    let SetExpr::Select(select) = query.body.as_ref() else { return false };
+    let tables: Vec<String> = select.from.iter().map(|from| from.relation.to_string()).collect();
+    let condition = select.selection.as_ref().map(ToString::to_string).unwrap_or_default();
+    tables.len() == 2
+        && tables[0].starts_with("pg_catalog.pg_collation ")
+        && tables[1].starts_with("pg_catalog.pg_type ")
+        && condition.ends_with("a.attcollation <> t.typcollation")
 }
 
 /// `OPERATOR(pg_catalog.~)` is `~`.
@@ -232,6 +263,12 @@ fn options_of_query(query: &Query) -> Option<Expr> {
         _ => return None,
     };
     let name = name.0.last()?.to_string();
+    let is_toast = args.iter().any(|arg| arg.to_string() == "tc.reloptions");
+    if name == "unnest" && is_toast {
+        // Options of TOAST tables: there are none.
+        let array = ast::ArrayElemTypeDef::SquareBracket(Box::new(DataType::Text), None);
+        return Some(cast(Expr::value(Value::Null), DataType::Array(array)));
+    }
     let [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(options))] = args.as_slice() else {
         return None;
     };

@@ -79,3 +79,6 @@ fn schema(
     });
     SystemSchema::new(tables)
 }
+
+#[cfg(test)]
+mod tests;
