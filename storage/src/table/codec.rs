@@ -10,8 +10,8 @@ use arrow::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use super::{
+    capture::Piece,
     op::{Answer, Request, RoutedRows, Run},
-    rows::Piece,
 };
 use crate::{
     Error, Result,

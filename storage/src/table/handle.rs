@@ -133,7 +133,7 @@ impl Table {
     ) -> Result<Option<(RowVersion, Row)>> {
         let (hash, partition) = self.place(key)?;
         let snapshot = view.map_or(Snapshot::NEWEST, ReadView::snapshot);
-        let output = self.router.call_one(self.record().id, partition, || Op::Get {
+        let output = self.call_one(partition, || Op::Get {
             partition,
             hash,
             key: Cow::Borrowed(key),
@@ -158,8 +158,7 @@ impl Table {
         let mut found = Vec::new();
         let mut batches = Vec::new();
         let mut failure = None;
-        self.router.call_many(
-            self.record().id,
+        self.call_many(
             keys.runs.clone(),
             |runs| Op::GetMany {
                 keys: Cow::Owned(keys.with_runs(runs)),
@@ -202,7 +201,7 @@ impl Table {
             self.schema.key_ref(|column| values[position(column)].clone(), &mut bytes)?.hash()
         };
         let partition = partition_of_hash(hash, self.router.partition_count());
-        let output = self.router.call_one(self.record().id, partition, || Op::Write {
+        let output = self.call_one(partition, || Op::Write {
             partition,
             hash,
             write: Cow::Borrowed(write),
@@ -280,8 +279,7 @@ impl Table {
         let schema = Arc::new(self.schema().project(projection)?);
         let mut pieces = Vec::new();
         let mut failure = None;
-        self.router.call_many(
-            self.record().id,
+        self.call_many(
             self.partitions(),
             |partitions| Op::Capture {
                 partitions,
@@ -303,7 +301,7 @@ impl Table {
     /// for pending writers, up to a bound, then fails with Conflict.
     pub fn truncate(&self) -> Result<()> {
         let op = |partitions| Op::Truncate { partitions };
-        self.router.call_many(self.record().id, self.partitions(), op, |_, _| ())
+        self.call_many(self.partitions(), op, |_, _| ())
     }
 
     /// Exact committed row count and bytes. Nothing for a dropped table.
@@ -318,8 +316,7 @@ impl Table {
     pub fn partition_stats(&self) -> Vec<TableStats> {
         let mut stats = vec![TableStats::default(); usize::from(self.router.partition_count())];
         let view = self.router.read_view();
-        let counted = self.router.call_many(
-            self.record().id,
+        let counted = self.call_many(
             self.partitions(),
             |partitions| Op::Stats { partitions, snapshot: view.snapshot() },
             |output, runs| {
@@ -336,6 +333,31 @@ impl Table {
         stats
     }
 
+    fn call_one<'a>(&self, partition: PartitionId, op: impl Fn() -> Op<'a>) -> Result<Output> {
+        let output = self.router.call_one(self.record().id, partition, op);
+        output.map_err(|error| self.named(error))
+    }
+
+    fn call_many<'a>(
+        &self,
+        runs: Vec<Run>,
+        op: impl Fn(Vec<Run>) -> Op<'a>,
+        take: impl FnMut(Output, &[Run]),
+    ) -> Result<()> {
+        let called = self.router.call_many(self.record().id, runs, op, take);
+        called.map_err(|error| self.named(error))
+    }
+
+    /// Owners know a dropped table by its id only.
+    fn named(&self, error: Error) -> Error {
+        match error {
+            Error::NotFound { kind, .. } => {
+                Error::NotFound { kind, name: self.record().name.name.clone() }
+            }
+            other => other,
+        }
+    }
+
     /// Sends a batch write under `writer`, adding up what the owners did.
     fn write_routed<'a>(
         &self,
@@ -346,7 +368,7 @@ impl Table {
         let id = self.record().id;
         writer.touch(id, &rows.runs)?;
         let mut summary = WriteSummary::default();
-        self.router.call_many(id, rows.runs.clone(), op, |output, _| {
+        self.call_many(rows.runs.clone(), op, |output, _| {
             if let Output::Summary(part) = output {
                 summary.inserted += part.inserted;
                 summary.updated += part.updated;

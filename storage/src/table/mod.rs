@@ -15,11 +15,13 @@ pub mod writer;
 
 pub(crate) mod router;
 
+mod capture;
 mod chunk;
 mod codec;
 mod column;
 mod compaction;
 mod index;
+mod memory;
 mod op;
 mod owner;
 mod rows;

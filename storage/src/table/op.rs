@@ -14,9 +14,9 @@ use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    capture::Piece,
     codec,
     handle::{KeyedWrite, RowVersion, TableStats, WriteMode, WriteSummary},
-    rows::Piece,
     writer::Snapshot,
 };
 use crate::{

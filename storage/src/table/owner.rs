@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
 };
 
@@ -16,6 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use super::{
     column::Column,
     handle::{KeyedWrite, TableStats, WriteSummary},
+    memory::Memory,
     op::{Answer, Op, Output, Request, RoutedRows, Run, Status},
     rows::{Context, Rows, Source, Step},
     schema::{KeyBytes, TableSchema, readers},
@@ -25,7 +26,6 @@ use crate::{
     Datum, Error, Result,
     cluster::control::ObjectId,
     partition::{PartitionId, hash_columns},
-    value::Value,
 };
 
 /// Rows handled under one hold of a partition's lock.
@@ -39,13 +39,6 @@ pub(crate) struct Owner {
     /// One [`Holding`] per partition; written by moves, read under a partition's lock.
     holdings: Vec<AtomicU8>,
     tables: RwLock<HashMap<ObjectId, Arc<OwnedTable>>>,
-}
-
-/// Memory of all tables of a member.
-#[derive(Debug)]
-pub(crate) struct Memory {
-    used: AtomicUsize,
-    max: usize,
 }
 
 /// Whether an owner has a partition.
@@ -103,7 +96,7 @@ impl Owner {
         table.is_dropped.store(true, Ordering::SeqCst);
         for partition in &table.partitions {
             if let Some(rows) = partition.lock().take() {
-                self.memory.change(rows.bytes_reported, 0);
+                self.memory.forget(&rows);
             }
         }
     }
@@ -125,16 +118,15 @@ impl Owner {
             Op::Write { partition, hash, write } => self.write(&table, *partition, *hash, write),
             Op::GetMany { keys, projection } => self.get_many(&table, keys, projection),
             Op::WriteBatch { writer, mode, rows } => {
-                self.memory.check()?;
                 let cell = self.writer(*writer)?;
                 let source =
                     Source { readers: readers(rows.batch.columns())?, hashes: &rows.hashes };
                 self.each_run(&table, rows, |context, partition, part, summary| {
+                    self.memory.check()?;
                     partition.write_run(context, &cell, *mode, (&source, part), summary)
                 })
             }
             Op::ModifyBatch { writer, snapshot, keys, rows } => {
-                self.memory.check()?;
                 self.modify_batch(&table, *writer, snapshot, keys, rows.as_deref())
             }
             Op::Capture { partitions, projection, snapshot } => {
@@ -153,7 +145,7 @@ impl Owner {
                         let Some(present) = rows.as_mut() else { return Ok(None) };
                         present.settle(context);
                         if present.is_spent() {
-                            self.memory.change(present.bytes_reported, 0);
+                            self.memory.forget(present);
                             *rows = None;
                         } else {
                             due.extend(present.store.is_compaction_due().then_some(partition));
@@ -171,7 +163,7 @@ impl Owner {
                     if pending.is_none()
                         && let Some(gone) = rows.take()
                     {
-                        self.memory.change(gone.bytes_reported, 0);
+                        self.memory.forget(&gone);
                     }
                     Ok(pending)
                 })?;
@@ -235,7 +227,10 @@ impl Owner {
         hash: u64,
         write: &KeyedWrite,
     ) -> Result<Answer> {
-        self.memory.check()?;
+        // A delete needs no memory, and may be the way out of having none.
+        if !matches!(write, KeyedWrite::Delete { .. }) {
+            self.memory.check()?;
+        }
         let schema = &table.schema;
         let row = write.row_values(schema)?;
         let mut bytes = KeyBytes::new();
@@ -334,6 +329,9 @@ impl Owner {
             None => None,
         };
         self.each_run(table, keys, |context, partition, part, summary| {
+            if new.is_some() {
+                self.memory.check()?;
+            }
             partition.modify_run(context, &cell, snapshot, (&old, new.as_ref(), part), summary)
         })
     }
@@ -467,36 +465,6 @@ impl Owner {
     }
 }
 
-impl Memory {
-    /// Nothing used of `max` bytes.
-    pub(crate) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { used: AtomicUsize::new(0), max })
-    }
-
-    /// Limit if no more may be written.
-    fn check(&self) -> Result<()> {
-        let used = self.used.load(Ordering::Relaxed);
-        if used < self.max {
-            return Ok(());
-        }
-        let max = self.max;
-        Err(Error::Limit(format!("out of memory for tables: {used} of {max} bytes are used")))
-    }
-
-    /// Takes over what `rows` occupies now.
-    fn report(&self, rows: &mut Rows) {
-        let bytes = rows.bytes();
-        if bytes != rows.bytes_reported {
-            self.change(rows.bytes_reported, bytes);
-            rows.bytes_reported = bytes;
-        }
-    }
-
-    fn change(&self, before: usize, after: usize) {
-        self.used.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
-    }
-}
-
 /// Collects what an operation could not do, and the first reason.
 #[derive(Debug, Default)]
 struct Left {
@@ -512,23 +480,6 @@ impl Left {
 
     fn answer(self, output: Output) -> Answer {
         Answer::left(self.status.unwrap_or(Status::Done), output, self.runs)
-    }
-}
-
-impl KeyedWrite {
-    /// The values of its row, or of its key for a delete; refuses what the table cannot hold.
-    pub(crate) fn row_values(&self, schema: &TableSchema) -> Result<Vec<Value<'_>>> {
-        match self {
-            KeyedWrite::Delete { key } => schema.key_values(key),
-            KeyedWrite::Put { row, .. } | KeyedWrite::Replace { row, .. } => {
-                schema.check_row(row)?;
-                let fields = schema.arrow().fields().iter();
-                row.iter()
-                    .zip(fields)
-                    .map(|(datum, field)| Value::of_datum(datum, field.data_type()))
-                    .collect()
-            }
-        }
     }
 }
 

@@ -13,8 +13,9 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::{
     codec,
+    memory::Memory,
     op::{Answer, Op, Output, Request, Run, Status},
-    owner::{Holding, Memory, Owner},
+    owner::{Holding, Owner},
     schema::TableSchema,
     writer::{ReadView, Writers},
 };

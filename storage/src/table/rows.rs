@@ -1,12 +1,11 @@
 //! `Rows`: one partition of one table: store, key index and unsettled versions kept in step.
 //! Called under the partition's lock; never waits: who is in the way is answered to the caller.
 
-use arrow::{array::RecordBatch, buffer::BooleanBuffer};
 use std::sync::Arc;
 
 use super::{
     handle::{KeyedWrite, RowVersion, WriteMode, WriteSummary},
-    index::{CHUNK_ROWS_MAX, KeyIndex, Slot, slot_of},
+    index::{KeyIndex, Slot},
     schema::{KeyBytes, KeyRef, TableSchema},
     store::Store,
     versions::{Mark, Settled, Versions},
@@ -51,14 +50,6 @@ pub(crate) enum Step<T> {
 pub(crate) struct Source<'a> {
     pub(crate) readers: Vec<ColumnReader<'a>>,
     pub(crate) hashes: &'a [u64],
-}
-
-/// Rows of one chunk or tail as captured by a scan.
-#[derive(Debug)]
-pub(crate) struct Piece {
-    pub(crate) batch: RecordBatch,
-    /// The rows that the reader sees; `None` for all.
-    pub(crate) mask: Option<BooleanBuffer>,
 }
 
 /// The newest row of a key, as a writer meets it.
@@ -249,32 +240,6 @@ impl Rows {
         outcome
     }
 
-    /// What a reader sees of this partition, all columns of `projection`.
-    pub(crate) fn capture(
-        &mut self,
-        schema: &TableSchema,
-        projection: &[usize],
-        snapshot: &Snapshot,
-        pieces: &mut Vec<Piece>,
-    ) -> Result<()> {
-        let tail_len = self.store.tail.len();
-        let tail = match tail_len {
-            0 => None,
-            _ => Some(self.store.tail.freeze(schema.arrow())?),
-        };
-        for (number, chunk) in self.store.chunks() {
-            let mask = self.mask(number, chunk.dead.living(chunk.len()), chunk.len(), snapshot);
-            Piece::push(&chunk.batch, mask, projection, pieces)?;
-        }
-        if let Some(tail) = tail {
-            let number = self.store.tail_chunk();
-            let living = self.store.tail.dead.living(tail_len);
-            let mask = self.mask(number, living, tail_len, snapshot);
-            Piece::push(&tail, mask, projection, pieces)?;
-        }
-        Ok(())
-    }
-
     /// Number of rows that a reader sees.
     pub(crate) fn count(&self, snapshot: &Snapshot) -> usize {
         let mut hidden = std::collections::BTreeSet::new();
@@ -454,27 +419,6 @@ impl Rows {
         let ender = slot.and_then(|slot| self.versions.as_ref().and_then(|all| all.ender(slot)));
         ender.is_none_or(|(id, fate)| snapshot.sees(id, fate))
     }
-
-    /// The rows of a chunk that a reader sees, `None` for all.
-    fn mask(
-        &self,
-        number: usize,
-        living: Option<BooleanBuffer>,
-        len: usize,
-        snapshot: &Snapshot,
-    ) -> Option<BooleanBuffer> {
-        let slots = slot_of(number, 0)..slot_of(number, CHUNK_ROWS_MAX - 1) + 1;
-        let Some(versions) = self.versions.as_ref().filter(|all| all.touches(slots.clone())) else {
-            return living;
-        };
-        let mut mask = match living {
-            Some(living) => (0..len).map(|row| living.value(row)).collect::<Vec<_>>(),
-            None => vec![true; len],
-        };
-        let first = slots.start;
-        versions.hidden(slots, snapshot, |slot| mask[(slot - first) as usize] = false);
-        (!mask.iter().all(|is_seen| *is_seen)).then(|| BooleanBuffer::from(mask))
-    }
 }
 
 impl Source<'_> {
@@ -488,25 +432,5 @@ impl Source<'_> {
         let readers = &self.readers;
         let positions = schema.key();
         schema.key_ref(|key| readers[positions[key]].value(row as usize), bytes)
-    }
-}
-
-impl Piece {
-    fn push(
-        batch: &RecordBatch,
-        mask: Option<BooleanBuffer>,
-        projection: &[usize],
-        pieces: &mut Vec<Self>,
-    ) -> Result<()> {
-        let is_empty = mask.as_ref().is_some_and(|mask| mask.count_set_bits() == 0);
-        if !is_empty {
-            pieces.push(Self { batch: batch.project(projection)?, mask });
-        }
-        Ok(())
-    }
-
-    /// Rows that the reader sees.
-    pub(crate) fn len(&self) -> usize {
-        self.mask.as_ref().map_or(self.batch.num_rows(), BooleanBuffer::count_set_bits)
     }
 }

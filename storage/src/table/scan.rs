@@ -9,7 +9,7 @@ use arrow::{
     datatypes::SchemaRef,
 };
 
-use super::{handle::ScanLane, rows::Piece};
+use super::{capture::Piece, handle::ScanLane};
 use crate::Result;
 
 /// Rows of a batch of a lane: DataFusion's own batch size.

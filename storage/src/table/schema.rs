@@ -9,6 +9,7 @@ use arrow::{
     datatypes::{DataType, SchemaRef},
 };
 
+use super::handle::KeyedWrite;
 use crate::{
     Datum, Error, Result,
     cluster::control::TableRecord,
@@ -187,6 +188,23 @@ impl TableSchema {
             }
         }
         Ok(())
+    }
+}
+
+impl KeyedWrite {
+    /// The values of its row, or of its key for a delete; refuses what the table cannot hold.
+    pub(crate) fn row_values(&self, schema: &TableSchema) -> Result<Vec<Value<'_>>> {
+        match self {
+            KeyedWrite::Delete { key } => schema.key_values(key),
+            KeyedWrite::Put { row, .. } | KeyedWrite::Replace { row, .. } => {
+                schema.check_row(row)?;
+                let fields = schema.arrow().fields().iter();
+                row.iter()
+                    .zip(fields)
+                    .map(|(datum, field)| Value::of_datum(datum, field.data_type()))
+                    .collect()
+            }
+        }
     }
 }
 

@@ -332,7 +332,8 @@ fn truncate_and_drop_leave_no_row_and_no_memory() {
         };
         let id = grid.control().submit(&drop_of).unwrap();
         assert!(matches!(grid.table(id), Err(Error::NotFound { .. })));
-        assert!(matches!(put(&table, WriteMode::Insert, 2, "c"), Err(Error::NotFound { .. })));
+        let error = put(&table, WriteMode::Insert, 2, "c").unwrap_err();
+        assert_eq!(error.to_string(), "table \"t\" does not exist");
         assert_eq!(table.stats(), TableStats::default());
     }
 }
@@ -347,8 +348,31 @@ fn a_full_memory_refuses_writes_and_says_so() {
     let error = (0..100_000).find_map(|key| put(&table, WriteMode::Insert, key, &text).err());
     let error = error.expect("10 MB do not fit into 1 MiB");
     assert!(error.to_string().starts_with("out of memory for tables: "), "{error}");
+    assert_eq!(delete(&table, 0).unwrap(), 1, "a delete needs no memory");
     table.truncate().unwrap();
     put(&table, WriteMode::Insert, 1, "fits again").unwrap();
+}
+
+#[test]
+fn a_row_of_88_bytes_takes_at_most_130() {
+    // 3.7 k rows a partition, as 10⁶ rows are at 271 partitions.
+    let (env, _) = Env::simulated(1);
+    let config = GridConfig { partition_count: 27, ..GridConfig::default() };
+    let grid = Grid::open(config, env).unwrap();
+    let fields = (0..11).map(|column| Field::new(format!("c{column}"), DataType::Int64, true));
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let record = TableRecord::new("t", Arc::clone(&schema), &[0]);
+    let table = grid.create_table(record).unwrap();
+    for first in (0..100_000).step_by(5000) {
+        let column: ArrayRef = Arc::new(Int64Array::from_iter_values(first..first + 5000));
+        let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column; 11]).unwrap();
+        let writer = grid.begin();
+        table.write_batch(&writer, WriteMode::Insert, &batch).unwrap();
+        writer.commit().unwrap();
+    }
+    let stats = table.stats();
+    let row_bytes = stats.bytes / stats.rows;
+    assert!((88..=130).contains(&row_bytes), "{row_bytes} bytes a row");
 }
 
 #[test]
@@ -398,7 +422,7 @@ fn a_count_needs_no_column() {
 
 /// Random operations, pending writers and aborts included, tried on a table and on a map.
 fn tables_behave_like_a_map(seed: u64, owners: u16) {
-    println!("seed {seed}, {owners} owners");
+    eprintln!("seed {seed}, {owners} owners");
     let mut random = SmallRng::seed_from_u64(seed);
     let grid = grid(owners);
     let table = table(&grid);
