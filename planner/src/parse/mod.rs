@@ -1,9 +1,22 @@
 //! Text → statements: PostgreSQL's grammar through sqlparser, ours beside it, one parser a
 //! statement family. Nothing here looks a name up.
 
-mod dialect;
+mod copy;
+pub mod dialect;
+mod job;
+mod limits;
+mod mapping;
+mod session;
+mod source;
+mod statement;
 
+pub use copy::{CopyDirection, CopyStatement};
 pub use dialect::TidewaterDialect;
+pub use job::{AlterJob, CreateJob};
+pub use limits::{CHAIN_TOKENS_MAX, NESTING_MAX, STATEMENT_BYTES_MAX};
+pub use mapping::{CreateMapping, MappingColumn};
+pub use source::Source;
+pub use statement::{DropKind, ShowObjects, StatementKind, parse, parse_expression, parse_query};
 
 use datafusion::sql::sqlparser::{ast, parser::Parser};
 
@@ -14,6 +27,18 @@ pub fn fold(identifier: &ast::Ident) -> String {
     match identifier.quote_style {
         Some(_) => identifier.value.clone(),
         None => identifier.value.to_lowercase(),
+    }
+}
+
+/// Schema and name that an object name says; the schema is `None` when it is left out.
+pub fn object_name(name: &ast::ObjectName) -> Result<(Option<String>, String)> {
+    let parts: Option<Vec<String>> =
+        name.0.iter().map(|part| part.as_ident().map(fold)).collect();
+    match parts.as_deref() {
+        Some([name]) => Ok((None, name.clone())),
+        Some([schema, name]) => Ok((Some(schema.clone()), name.clone())),
+        Some([_catalog, schema, name]) => Ok((Some(schema.clone()), name.clone())),
+        _ => Err(Error::new("42601", format!("improper qualified name: {name}"))),
     }
 }
 
