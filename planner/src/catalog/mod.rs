@@ -7,3 +7,5 @@ pub mod pg;
 pub mod provider;
 pub mod sys;
 pub mod system_table;
+pub mod resolve;
+pub mod schema;

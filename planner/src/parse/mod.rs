@@ -16,7 +16,9 @@ pub use job::{AlterJob, CreateJob};
 pub use limits::{CHAIN_TOKENS_MAX, NESTING_MAX, STATEMENT_BYTES_MAX};
 pub use mapping::{CreateMapping, MappingColumn};
 pub use source::Source;
-pub use statement::{DropKind, ShowObjects, StatementKind, parse, parse_expression, parse_query};
+pub use statement::{
+    DropKind, ShowObjects, StatementKind, parameter_count, parse, parse_expression, parse_query,
+};
 
 use datafusion::sql::sqlparser::{ast, parser::Parser};
 

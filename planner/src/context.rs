@@ -1,0 +1,157 @@
+//! What every planning starts from: DataFusion's state with our catalog, functions, rules and
+//! limits. One base state is built at start; a statement plans on a clone of it that carries its
+//! session's settings.
+
+use std::sync::{Arc, OnceLock};
+
+use datafusion::{
+    catalog::{CatalogProviderList, MemoryCatalogProviderList, TableProvider, ViewTable},
+    common::DataFusionError,
+    execution::{
+        SessionState, SessionStateBuilder,
+        disk_manager::{DiskManagerBuilder, DiskManagerMode},
+        memory_pool::GreedyMemoryPool,
+        runtime_env::RuntimeEnvBuilder,
+    },
+    logical_expr::{LogicalPlan, LogicalPlanBuilder, col},
+    prelude::SessionConfig,
+    sql::{
+        parser::Statement as DataFusionStatement,
+        sqlparser::ast::{self, Statement as Ast},
+    },
+};
+use storage::cluster::control::{MappingRecord, ViewRecord};
+
+use crate::{
+    Result, Session,
+    catalog::{
+        provider::OpenBlock,
+        schema::{CATALOG, GridCatalog, PublicSchema, RETURNED_SCHEMA, ROWS_SCHEMA, Shown},
+    },
+    parse,
+    planner::PlannerParts,
+    rules,
+};
+
+/// Memory that all running queries together may take for hash tables and sorts, in bytes. A query
+/// that asks for more fails with 53200; nothing spills to disk.
+pub const QUERY_MEMORY_MAX: usize = 4 << 30;
+
+/// Rows in a batch that DataFusion makes.
+pub const BATCH_ROWS: usize = 8_192;
+
+/// What plannings share.
+pub struct Context {
+    /// What the planner was opened with.
+    pub parts: PlannerParts,
+    base: SessionState,
+}
+
+impl Context {
+    /// Builds the base state.
+    pub fn new(parts: PlannerParts) -> Result<Arc<Self>> {
+        let this = Arc::new(OnceLock::new());
+        let public = |shown| Arc::new(PublicSchema::new(
+            Arc::clone(&parts.grid), shown, Arc::clone(&this)));
+        let catalog = GridCatalog::new(vec![
+            ("public", public(Shown::Visible)),
+            (ROWS_SCHEMA, public(Shown::Rows)),
+            (RETURNED_SCHEMA, public(Shown::Returned)),
+        ]);
+        let catalogs = MemoryCatalogProviderList::new();
+        catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(GreedyMemoryPool::new(QUERY_MEMORY_MAX)))
+            .with_disk_manager_builder(
+                DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled),
+            )
+            .build_arc()?;
+        let base = SessionStateBuilder::new()
+            .with_default_features()
+            .with_config(configuration())
+            .with_runtime_env(runtime)
+            .with_catalog_list(Arc::new(catalogs))
+            .with_type_planner(Arc::new(rules::PostgresTypes))
+            .build();
+        let context = Arc::new(Self { parts, base });
+        let _ = this.set(Arc::downgrade(&context));
+        Ok(context)
+    }
+
+    /// A state for one statement of a session.
+    pub fn state(&self, session: &Session) -> SessionState {
+        let mut state = self.base.clone();
+        if session.writer.is_some() {
+            state.config_mut().set_extension(Arc::new(OpenBlock));
+        }
+        state
+    }
+
+    /// Plans a query as it was written; its placeholders stay.
+    pub fn plan_query(&self, state: &SessionState, query: &ast::Query) -> Result<LogicalPlan> {
+        Ok(futures::executor::block_on(plan_query(state, query))?)
+    }
+
+    /// A mapping as a relation.
+    pub fn mapping_provider(
+        &self,
+        record: Arc<MappingRecord>,
+    ) -> datafusion::common::Result<Arc<dyn TableProvider>> {
+        let _ = &self.parts.connectors;
+        Err(DataFusionError::External(Box::new(crate::Error::unsupported(format!(
+            "reading mapping \"{}\" is not supported",
+            record.name.name
+        )))))
+    }
+
+    /// A view as a relation: its query under the column names it was created with.
+    pub async fn view_provider(
+        &self,
+        record: &ViewRecord,
+    ) -> datafusion::common::Result<Arc<dyn TableProvider>> {
+        let query = parse::parse_query(&record.sql)
+            .map_err(|error| DataFusionError::External(Box::new(error)))?;
+        // A view may stand on views; each level is a future inside a future.
+        let plan = Box::pin(plan_query(&self.base, &query)).await?;
+        let names = record.columns.iter().map(|column| column.name.as_str());
+        let plan = rename(plan, names)?;
+        Ok(Arc::new(ViewTable::new(plan, Some(record.sql.clone()))))
+    }
+}
+
+async fn plan_query(
+    state: &SessionState,
+    query: &ast::Query,
+) -> datafusion::common::Result<LogicalPlan> {
+    let mut statement = Ast::Query(Box::new(query.clone()));
+    rules::rewrite_ast(&mut statement);
+    state.statement_to_plan(DataFusionStatement::Statement(Box::new(statement))).await
+}
+
+/// The plan with its columns called `names`, by position.
+pub fn rename<'a>(
+    plan: LogicalPlan,
+    names: impl Iterator<Item = &'a str>,
+) -> datafusion::common::Result<LogicalPlan> {
+    let columns = plan.schema().columns();
+    let expressions: Vec<_> = columns
+        .into_iter()
+        .zip(names)
+        .map(|(column, name)| col(column).alias(name))
+        .collect();
+    LogicalPlanBuilder::from(plan).project(expressions)?.build()
+}
+
+fn configuration() -> SessionConfig {
+    let lanes = std::thread::available_parallelism().map_or(1, |count| count.get());
+    let mut config = SessionConfig::new()
+        .with_target_partitions(lanes)
+        .with_batch_size(BATCH_ROWS)
+        .with_default_catalog_and_schema(CATALOG, "public")
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(false);
+    let options = config.options_mut();
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.sql_parser.parse_float_as_decimal = true;
+    config
+}
