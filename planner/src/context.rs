@@ -5,8 +5,9 @@
 use std::sync::{Arc, OnceLock};
 
 use datafusion::{
-    catalog::{CatalogProviderList, MemoryCatalogProviderList, TableProvider, ViewTable},
+    catalog::{CatalogProviderList, MemoryCatalogProviderList, TableProvider},
     common::DataFusionError,
+    datasource::ViewTable,
     execution::{
         SessionState, SessionStateBuilder,
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
@@ -25,9 +26,12 @@ use storage::cluster::control::{MappingRecord, ViewRecord};
 use crate::{
     Result, Session,
     catalog::{
+        mapping::MappingProvider,
         provider::OpenBlock,
         schema::{CATALOG, GridCatalog, PublicSchema, RETURNED_SCHEMA, ROWS_SCHEMA, Shown},
     },
+    functions::{self, SessionFacts},
+    lower::StreamParts,
     parse,
     planner::PlannerParts,
     rules,
@@ -44,6 +48,8 @@ pub const BATCH_ROWS: usize = 8_192;
 pub struct Context {
     /// What the planner was opened with.
     pub parts: PlannerParts,
+    /// What dags are made of.
+    pub stream: StreamParts,
     base: SessionState,
 }
 
@@ -66,14 +72,21 @@ impl Context {
                 DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled),
             )
             .build_arc()?;
-        let base = SessionStateBuilder::new()
+        let stream = StreamParts {
+            grid: Arc::clone(&parts.grid),
+            engine: Arc::clone(&parts.engine),
+            connectors: parts.connectors.clone(),
+        };
+        let builder = SessionStateBuilder::new()
             .with_default_features()
             .with_config(configuration())
             .with_runtime_env(runtime)
             .with_catalog_list(Arc::new(catalogs))
-            .with_type_planner(Arc::new(rules::PostgresTypes))
-            .build();
-        let context = Arc::new(Self { parts, base });
+            .with_analyzer_rules(rules::analyzer_rules())
+            .with_type_planner(Arc::new(rules::PostgresTypes));
+        let mut base = functions::stream::install(builder, &stream).build();
+        functions::register(&mut base)?;
+        let context = Arc::new(Self { parts, stream, base });
         let _ = this.set(Arc::downgrade(&context));
         Ok(context)
     }
@@ -81,10 +94,23 @@ impl Context {
     /// A state for one statement of a session.
     pub fn state(&self, session: &Session) -> SessionState {
         let mut state = self.base.clone();
+        let facts = self.facts(session);
+        state.config_mut().options_mut().extensions.insert(facts);
         if session.writer.is_some() {
             state.config_mut().set_extension(Arc::new(OpenBlock));
         }
         state
+    }
+
+    /// What functions such as `current_user` and `now()` answer in a session.
+    pub fn facts(&self, session: &Session) -> SessionFacts {
+        SessionFacts::new(session, &self.parts.grid, Arc::clone(&self.parts.directory))
+    }
+
+    /// The facts a state was made with.
+    pub fn facts_of(&self, state: &SessionState) -> Result<SessionFacts> {
+        let facts = state.config().options().extensions.get::<SessionFacts>();
+        facts.cloned().ok_or_else(|| crate::Error::new("XX000", "internal error: no session facts"))
     }
 
     /// Plans a query as it was written; its placeholders stay.
@@ -97,11 +123,7 @@ impl Context {
         &self,
         record: Arc<MappingRecord>,
     ) -> datafusion::common::Result<Arc<dyn TableProvider>> {
-        let _ = &self.parts.connectors;
-        Err(DataFusionError::External(Box::new(crate::Error::unsupported(format!(
-            "reading mapping \"{}\" is not supported",
-            record.name.name
-        )))))
+        Ok(MappingProvider::new(record, self.stream.clone()))
     }
 
     /// A view as a relation: its query under the column names it was created with.

@@ -5,10 +5,18 @@ use std::{pin::Pin, sync::Arc};
 
 use arrow::array::RecordBatch;
 use futures::Stream;
-use storage::{Datum, Row};
+use storage::{Datum, table::Writer};
 
-pub use crate::stream_plan::StreamPlan;
-use crate::{OutputColumn, Result, Session, planner::Statement};
+pub use crate::{
+    keyed::{KeyedOutcome, KeyedPlan},
+    stream_plan::StreamPlan,
+};
+use crate::{
+    OutputColumn, Result, Session,
+    dml::{CopyRows, Modify},
+    planner::Statement,
+    query::BoundQuery,
+};
 
 /// Rows on their way to a client, in batches. Dropping it stops what makes them.
 pub type RowStream = Pin<Box<dyn Stream<Item = Result<RecordBatch>> + Send>>;
@@ -47,43 +55,17 @@ pub enum Plan {
     },
 }
 
-/// A statement about one full key, found at prepare time.
-#[derive(Debug)]
-pub struct KeyedPlan {
-    /// Result columns, for SELECT and RETURNING.
-    pub columns: Option<Vec<OutputColumn>>,
-    // owner: planner-core helper
-}
-
-/// What a keyed statement did.
-#[derive(Debug)]
-pub struct KeyedOutcome {
-    /// Rows to send; at most one.
-    pub rows: Vec<Row>,
-    /// Command tag, complete (`SELECT 1`, `INSERT 0 1`, `UPDATE 0`).
-    pub tag: String,
-}
-
-impl KeyedPlan {
-    /// Runs it. Inside a transaction block it writes under the block's writer.
-    pub fn run(&self, session: &mut Session, values: &[Datum]) -> Result<KeyedOutcome> {
-        let _ = (session, values);
-        unimplemented!("owner: planner-core helper")
-    }
-}
-
 /// A bounded query.
 pub struct QueryPlan {
     /// Result columns; batches have exactly these, by position.
     pub columns: Vec<OutputColumn>,
-    // owner: planner-core helper
+    pub(crate) bound: BoundQuery,
 }
 
 impl QueryPlan {
     /// Starts it: takes the read view and gives the rows.
     pub fn execute(self, session: &Session) -> Result<RowStream> {
-        let _ = session;
-        unimplemented!("owner: planner-core helper")
+        self.bound.execute(session)
     }
 }
 
@@ -91,7 +73,7 @@ impl QueryPlan {
 pub struct ModifyPlan {
     /// Columns of RETURNING.
     pub columns: Option<Vec<OutputColumn>>,
-    // owner: planner-core helper
+    pub(crate) work: Modify,
 }
 
 /// What a write of many rows did.
@@ -106,15 +88,17 @@ impl ModifyPlan {
     /// Runs it: one writer, committed at the end unless a transaction block is open, in which case
     /// the block's writer is used (and made, on its first write).
     pub async fn execute(self, session: &mut Session) -> Result<ModifyOutcome> {
-        let _ = session;
-        unimplemented!("owner: planner-core helper")
+        self.work.execute(session).await
     }
 }
 
 /// DDL, CREATE/ALTER/DROP JOB.
 pub struct CommandPlan {
-    // owner: planner-core helper
+    pub(crate) work: Work,
 }
+
+/// What a command does when it runs.
+pub(crate) type Work = Box<dyn FnOnce(&Session) -> Result<CommandOutcome> + Send>;
 
 /// What a command did.
 #[derive(Debug, Default)]
@@ -128,8 +112,7 @@ pub struct CommandOutcome {
 impl CommandPlan {
     /// Runs it; may take as long as a job needs to stop.
     pub fn run(self, session: &Session) -> Result<CommandOutcome> {
-        let _ = session;
-        unimplemented!("owner: planner-core helper")
+        (self.work)(session)
     }
 }
 
@@ -225,19 +208,24 @@ pub struct CopyIn {
     pub schema: arrow::datatypes::SchemaRef,
     /// Format.
     pub options: CopyOptions,
-    // owner: planner-core helper
+    pub(crate) rows: CopyRows,
 }
 
 impl CopyIn {
     /// Writes a batch, adding defaults for columns the client does not send. Not visible before
     /// [`CopyIn::finish`].
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        let _ = batch;
-        unimplemented!("owner: planner-core helper")
+        self.rows.write(batch)
+    }
+
+    /// The writer that the rows belong to when a block is open. The session must keep it as its
+    /// block's writer, or the rows go with this value.
+    pub fn block_writer(&self) -> Option<Arc<Writer>> {
+        self.rows.block_writer()
     }
 
     /// Makes all rows visible at once and answers their number; dropping it instead undoes them.
     pub fn finish(self) -> Result<u64> {
-        unimplemented!("owner: planner-core helper")
+        self.rows.finish()
     }
 }

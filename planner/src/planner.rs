@@ -2,12 +2,26 @@
 //! big-stack thread of the query pool, except for [`Planner::keyed`], which is for the
 //! connection's own thread.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use runtime::{connector::Connectors, execution::Engine, job::Jobs};
-use storage::{Datum, Grid};
+use storage::{
+    Datum, Grid,
+    cluster::control::{ObjectId, ObjectName},
+};
 
-use crate::{OutputColumn, Plan, Result, Session, SqlType, plan::KeyedPlan};
+use crate::{
+    Error, OutputColumn, Plan, Result, Session, SqlType,
+    cache::{PlanCache, Shaped},
+    context::Context,
+    ddl,
+    keyed::{self, KeyedPlan, Shape},
+    parse::{self, StatementKind},
+    prepare::{self, Prepare},
+};
 
 /// What the server can tell about its connections, for `sys.sessions` and `sys.queries`.
 pub trait SessionDirectory: Send + Sync {
@@ -72,7 +86,7 @@ pub struct PlannerParts {
 pub struct Statement {
     /// Its own text, without the semicolon.
     pub sql: String,
-    // owner: planner-core helper
+    pub(crate) kind: Arc<StatementKind>,
 }
 
 /// A statement with its names resolved and its parameter and result types known.
@@ -84,25 +98,63 @@ pub struct Prepared {
     pub parameters: Vec<SqlType>,
     /// Result columns; `None` for statements that return no rows.
     pub columns: Option<Vec<OutputColumn>>,
-    // owner: planner-core helper
+    pub(crate) work: Prepare,
+    pub(crate) objects: Objects,
+}
+
+/// The objects a plan was made from: it is valid while the names still stand for the same ids.
+#[derive(Debug, Default)]
+pub(crate) struct Objects {
+    /// Names and ids.
+    pub named: Vec<(ObjectName, ObjectId)>,
+    /// The newest catalog version at which that was so.
+    pub checked_at: AtomicU64,
+}
+
+impl Objects {
+    /// Whether the names still stand for these objects.
+    pub fn are_current(&self, grid: &Grid) -> bool {
+        let state = grid.control().state();
+        if self.checked_at.load(Ordering::Relaxed) == state.catalog_version {
+            return true;
+        }
+        let is_current = self.named.iter().all(|(name, id)| {
+            state.relations.get(name).is_some_and(|relation| relation.id() == *id)
+        });
+        if is_current {
+            self.checked_at.store(state.catalog_version, Ordering::Relaxed);
+        }
+        is_current
+    }
 }
 
 /// The front door.
 pub struct Planner {
-    // owner: planner-core helper
+    context: Arc<Context>,
+    cache: PlanCache,
 }
 
 impl Planner {
     /// A planner over a grid; also gives the jobs their way from SQL to a dag.
     pub fn new(parts: PlannerParts) -> Arc<Self> {
-        let _ = parts;
-        unimplemented!("owner: planner-core helper")
+        let jobs = Arc::clone(&parts.jobs);
+        let context =
+            Context::new(parts).expect("the base state is made of constants, tested at every start");
+        // Weakly: the jobs are among the context's own parts.
+        let weak = Arc::downgrade(&context);
+        jobs.set_planner(Arc::new(move |record| {
+            let context = weak.upgrade().ok_or(runtime::Error::Cancelled)?;
+            ddl::plan_again(&context, record).map_err(|error| runtime::Error::Invalid {
+                code: error.code,
+                message: error.message,
+            })
+        }));
+        Arc::new(Self { context, cache: PlanCache::default() })
     }
 
     /// Splits and parses a query string. An empty string has no statements.
     pub fn parse(&self, sql: &str) -> Result<Vec<Statement>> {
-        let _ = sql;
-        unimplemented!("owner: planner-core helper")
+        parse::parse(sql)
     }
 
     /// Resolves names and types. `hints` are the parameter types the client declared.
@@ -112,8 +164,14 @@ impl Planner {
         statement: &Statement,
         hints: &[Option<SqlType>],
     ) -> Result<Arc<Prepared>> {
-        let _ = (session, statement, hints);
-        unimplemented!("owner: planner-core helper")
+        if let Some(found) = self.cache.prepared(session, statement, hints)
+            && self.is_current(session, &found)
+        {
+            return Ok(found);
+        }
+        let prepared = Arc::new(prepare::prepare(&self.context, session, statement, hints)?);
+        self.cache.keep(session, statement, hints, &prepared);
+        Ok(prepared)
     }
 
     /// Puts values in and plans: what comes back can be run once.
@@ -123,32 +181,69 @@ impl Planner {
         prepared: &Arc<Prepared>,
         values: &[Datum],
     ) -> Result<Plan> {
-        let _ = (session, prepared, values);
-        unimplemented!("owner: planner-core helper")
+        if values.len() != prepared.parameters.len() {
+            return Err(Error::new(
+                "08P01",
+                format!(
+                    "bind message supplies {} parameters, but the statement requires {}",
+                    values.len(),
+                    prepared.parameters.len()
+                ),
+            ));
+        }
+        if prepared.objects.are_current(&self.context.parts.grid) {
+            return prepare::bind(&self.context, session, prepared, values);
+        }
+        // A table was made anew under the name since: plan again, but answer the same columns.
+        let hints: Vec<_> = prepared.parameters.iter().cloned().map(Some).collect();
+        let again = self.prepare(session, &prepared.statement, &hints)?;
+        if again.columns != prepared.columns {
+            return Err(Error::unsupported("cached plan must not change result type"));
+        }
+        prepare::bind(&self.context, session, &again, values)
     }
 
-    /// The fast path of the simple protocol: if `sql` with its literals taken out is a keyed shape
-    /// that is already in the plan cache and still valid, the plan and the literals' values.
-    /// Microseconds; never parses.
-    pub fn keyed(&self, session: &Session, sql: &str) -> Option<(Arc<KeyedPlan>, Vec<Datum>)> {
-        let _ = (session, sql);
-        unimplemented!("owner: planner-core helper")
-    }
-
-    /// The keyed plan of a prepared statement, if it is one and still valid. Cheap: for the
+    /// The keyed plan of a prepared statement, if it is one and still valid. Cheap enough for the
     /// connection's own thread.
     pub fn keyed_plan(
         &self,
-        session: &Session,
+        _session: &Session,
         prepared: &Arc<Prepared>,
     ) -> Option<Arc<KeyedPlan>> {
-        let _ = (session, prepared);
-        unimplemented!("owner: planner-core helper")
+        match &prepared.work {
+            Prepare::Keyed(plan) if prepared.objects.are_current(&self.context.parts.grid) => {
+                Some(Arc::clone(plan))
+            }
+            _ => None,
+        }
     }
 
-    /// Whether the objects a prepared statement names are what they were. Cheap.
-    pub fn is_current(&self, session: &Session, prepared: &Prepared) -> bool {
-        let _ = (session, prepared);
-        unimplemented!("owner: planner-core helper")
+    /// Whether the objects a prepared statement names are unchanged.
+    pub fn is_current(&self, _session: &Session, prepared: &Prepared) -> bool {
+        prepared.objects.are_current(&self.context.parts.grid)
+    }
+
+    /// The fast path of the simple protocol: if `sql` with its literals taken out is a keyed shape
+    /// that is valid now, the plan and the literals' values. Microseconds; a shape is parsed only
+    /// when it is met for the first time.
+    pub fn keyed(&self, session: &Session, sql: &str) -> Option<(Arc<KeyedPlan>, Vec<Datum>)> {
+        let shape = Shape::of(sql)?;
+        let shaped = match self.cache.shape(&shape.text) {
+            Some(shaped) if shaped.objects.are_current(&self.context.parts.grid) => shaped,
+            _ => self.learn(session, &shape),
+        };
+        let plan = shaped.plan.as_ref()?;
+        let values = keyed::literals(&shape, plan.parameters())?;
+        Some((Arc::clone(plan), values))
+    }
+
+    /// Parses a shape for the first time and remembers whether it is keyed.
+    fn learn(&self, session: &Session, shape: &Shape) -> Arc<Shaped> {
+        let statements = parse::parse(&shape.text).unwrap_or_default();
+        let shaped = match statements.as_slice() {
+            [statement] => prepare::shaped(&self.context, session, statement),
+            _ => Shaped::default(),
+        };
+        self.cache.keep_shape(&shape.text, shaped)
     }
 }

@@ -26,6 +26,7 @@ use crate::{
     Error, OutputColumn, Result, Session, SqlType,
     catalog::provider::StatementView,
     context::Context,
+    functions,
     parse::{TidewaterDialect, parameter_count},
     plan::RowStream,
     rules::output_names::wire_name,
@@ -128,6 +129,7 @@ impl BoundQuery {
         plan: LogicalPlan,
         columns: Vec<OutputColumn>,
     ) -> Result<Self> {
+        let plan = functions::bind_session(plan, &context.facts_of(&state)?)?;
         let plan = state.optimize(&plan)?;
         let planner = state.query_planner();
         let physical = futures::executor::block_on(planner.create_physical_plan(&plan, &state))?;

@@ -66,7 +66,7 @@ pub fn datum_of_text(text: &str, sql_type: &SqlType) -> Result<Datum> {
             Datum::Text(text.to_owned())
         }
         SqlType::Json | SqlType::Jsonb => {
-            serde_json::from_str::<serde_json::de::IgnoredAny>(text)
+            serde_json::from_str::<serde::de::IgnoredAny>(text)
                 .map_err(|_error| Error::new("22P02", "invalid input syntax for type json"))?;
             Datum::Text(text.to_owned())
         }

@@ -225,7 +225,7 @@ pub fn default_value(
     let mut ast = parse::parse_expression(sql)?;
     rules::rewrite_ast(&mut ast);
     let schema = DFSchema::empty();
-    let value = state.create_logical_expr_from_sql_expr(ast, &schema)?;
+    let value = state.create_logical_expr_from_sql_expr(parse::unnamed(ast), &schema)?;
     let data_type = datafusion::logical_expr::ExprSchemable::get_type(&value, &schema)?;
     Ok(assignment_cast(value, &data_type, sql_type))
 }

@@ -49,13 +49,13 @@ impl CopyRows {
     /// columns and the Arrow schema of what is to be sent.
     pub fn start(
         context: &Context,
-        session: &mut CopySession<'_>,
+        session: &Session,
         table: Arc<Table>,
         names: &[String],
     ) -> Result<(Self, Vec<OutputColumn>, SchemaRef)> {
         let target = Target::of_table(table.record());
         let positions = target.positions(names)?;
-        let state = context.state(session.session);
+        let state = context.state(session);
         let mut sources = Vec::with_capacity(target.columns.len());
         for (n, column) in target.columns.iter().enumerate() {
             sources.push(match positions.iter().position(|position| *position == n) {
@@ -75,10 +75,11 @@ impl CopyRows {
             })
             .collect();
         let schema = crate::query::arrow_schema(&columns);
-        let (writer, is_own_writer) = match session.block_writer.take() {
-            Some(writer) => (writer, false),
-            None => (Arc::new(context.parts.grid.begin()), true),
+        let writer = match &session.writer {
+            Some(writer) if session.in_transaction => Arc::clone(writer),
+            _ => Arc::new(context.parts.grid.begin()),
         };
+        let is_own_writer = !session.in_transaction;
         Ok((Self { table, writer, is_own_writer, sources, rows: 0 }, columns, schema))
     }
 
@@ -114,6 +115,11 @@ impl CopyRows {
         Ok(())
     }
 
+    /// The writer, if it is an open block's.
+    pub fn block_writer(&self) -> Option<Arc<Writer>> {
+        (!self.is_own_writer).then(|| Arc::clone(&self.writer))
+    }
+
     /// Makes the rows visible, unless a block does so later; answers their number.
     pub fn finish(self) -> Result<u64> {
         if self.is_own_writer {
@@ -130,12 +136,4 @@ impl Drop for CopyRows {
             self.writer.abort();
         }
     }
-}
-
-/// What COPY needs of its session.
-pub struct CopySession<'a> {
-    /// The session.
-    pub session: &'a Session,
-    /// The open block's writer.
-    pub block_writer: Option<Arc<Writer>>,
 }

@@ -140,6 +140,19 @@ impl Modify {
         }
     }
 
+    /// The plan as text: what is written, and below it the query that gives the rows.
+    pub fn explain(&self, session: &Session, is_verbose: bool) -> Result<Vec<String>> {
+        let verb = match &self.prepared.action {
+            Action::Insert { .. } => "Insert",
+            Action::Update { .. } => "Update",
+            Action::Delete { .. } => "Delete",
+        };
+        let bound = self.prepared.source().bind(&self.context, session, &self.values)?;
+        let mut lines = vec![format!("{verb}: table={}", self.prepared.table.record().name.name)];
+        lines.extend(bound.explain(is_verbose).into_iter().map(|line| format!("  {line}")));
+        Ok(lines)
+    }
+
     async fn outcome(&self, session: &Session, writer: &Writer) -> Result<ModifyOutcome> {
         let view = writer.read_view();
         let attempt = match &self.prepared.action {

@@ -72,6 +72,20 @@ impl KeyedPlan {
         &self.parameters
     }
 
+    /// What EXPLAIN says of it.
+    pub(crate) fn explain(&self) -> Vec<String> {
+        let record = self.table.record();
+        let verb = match &self.operation {
+            Operation::Select { .. } => "KeyedGet",
+            Operation::Insert { .. } => "KeyedPut",
+            Operation::Update { .. } => "KeyedUpdate",
+            Operation::Delete { .. } => "KeyedDelete",
+        };
+        let key: Vec<_> =
+            record.key.iter().map(|column| self.target[*column].name.as_str()).collect();
+        vec![format!("{verb}: table={}, key=[{}]", record.name.name, key.join(", "))]
+    }
+
     /// Runs it. Inside a transaction block it writes under the block's writer.
     pub fn run(&self, session: &mut Session, values: &[Datum]) -> Result<KeyedOutcome> {
         if values.len() != self.parameters.len() {

@@ -44,6 +44,11 @@ pub fn object_name(name: &ast::ObjectName) -> Result<(Option<String>, String)> {
     }
 }
 
+/// An expression without a name, as DataFusion's entry points take it.
+pub fn unnamed(expr: ast::Expr) -> ast::ExprWithAlias {
+    ast::ExprWithAlias { expr, alias: None }
+}
+
 /// The type a text names: `bigint`, `numeric(10,2)`, `text[]`.
 pub fn data_type(text: &str) -> Result<SqlType> {
     let unknown = || Error::new("42704", format!("type \"{text}\" does not exist"));

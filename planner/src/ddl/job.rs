@@ -1,0 +1,177 @@
+//! `CREATE JOB`, `ALTER JOB`, and the way from a job's text to its dag, the same at every start.
+
+use std::collections::BTreeMap;
+
+use runtime::{dag::Dag, job::JobRequest};
+use storage::{
+    cluster::control::{JobRecord, state::Relation},
+    table::WriteMode,
+};
+
+use super::options;
+use crate::{
+    Error, Result, Session,
+    catalog::resolve,
+    context::Context,
+    dml::{
+        conform::{Target, conform_insert},
+        insert_parts,
+    },
+    lower::{self, JobTarget},
+    parse::{self, AlterJob, CreateJob, StatementKind, fold, parameter_count},
+    plan::CommandOutcome,
+    planner::Statement,
+    query::analyse,
+};
+
+/// Settings that a job's text was written under and is planned under again.
+const KEPT_SETTINGS: [&str; 2] = ["timezone", "search_path"];
+
+/// Options of Hazelcast's, and ours, that do nothing yet: refused unless they ask for what is.
+const UNBUILT_OPTIONS: [&str; 9] = [
+    "snapshotIntervalMillis",
+    "autoScaling",
+    "splitBrainProtectionEnabled",
+    "suspendOnFailure",
+    "initialSnapshotName",
+    "timeoutMillis",
+    "maxMemory",
+    "on_conflict",
+    "acceptMemoryTarget",
+];
+
+/// Carries out CREATE JOB: returns when the job has started.
+pub fn create(
+    context: &Context,
+    session: &Session,
+    create: &CreateJob,
+    sql: &str,
+) -> Result<CommandOutcome> {
+    let name = fold(&create.name);
+    let tag = "CREATE JOB".to_owned();
+    let options = options::read(&create.options)?;
+    check_options(&options)?;
+    let exists = context.parts.grid.control().state().job(&name).is_some_and(|job| {
+        !job.status.is_terminal()
+    });
+    let skipped = || CommandOutcome {
+        tag: "CREATE JOB".to_owned(),
+        notices: vec![("42710", format!("job \"{name}\" already exists, skipping"))],
+    };
+    if exists && create.if_not_exists {
+        return Ok(skipped());
+    }
+    let dag = dag_of(context, session, &create.statement)?;
+    let settings = KEPT_SETTINGS
+        .iter()
+        .filter_map(|name| session.settings.get_key_value(*name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let request = JobRequest { name: name.clone(), sql: sql.to_owned(), options, settings };
+    match context.parts.jobs.create(request, dag) {
+        Ok(_) => Ok(CommandOutcome { tag, notices: Vec::new() }),
+        Err(runtime::Error::Storage(storage::Error::AlreadyExists { .. }))
+            if create.if_not_exists =>
+        {
+            Ok(skipped())
+        }
+        Err(runtime::Error::Storage(storage::Error::AlreadyExists { .. })) => {
+            Err(Error::new("42710", format!("job \"{name}\" already exists")))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn check_options(options: &BTreeMap<String, String>) -> Result<()> {
+    for (name, value) in options {
+        match (name.as_str(), value.as_str()) {
+            ("processingGuarantee", "none") => {}
+            ("processingGuarantee", "exactlyOnce" | "atLeastOnce") => {
+                return Err(Error::unsupported(format!(
+                    "processingGuarantee '{value}' is not supported"
+                ))
+                .with_hint("Jobs have the guarantee 'none' until snapshots exist."));
+            }
+            ("processingGuarantee", _) => {
+                return Err(Error::new(
+                    "22023",
+                    format!("unknown processingGuarantee '{value}'"),
+                ));
+            }
+            (name, _) if UNBUILT_OPTIONS.contains(&name) => {
+                return Err(Error::unsupported(format!("job option \"{name}\" is not supported")));
+            }
+            _ => {
+                return Err(Error::new("22023", format!("unknown job option \"{name}\"")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Carries out ALTER JOB.
+pub fn alter(context: &Context, name: &str, action: &AlterJob) -> Result<CommandOutcome> {
+    if context.parts.grid.control().state().job(name).is_none() {
+        return Err(Error::new("42704", format!("job \"{name}\" does not exist")));
+    }
+    let jobs = &context.parts.jobs;
+    match action {
+        AlterJob::Suspend => jobs.suspend(name)?,
+        AlterJob::Resume => jobs.resume(name)?,
+        AlterJob::Restart => jobs.restart(name)?,
+        AlterJob::Options => {
+            return Err(Error::unsupported("ALTER JOB … OPTIONS is not supported"));
+        }
+    }
+    Ok(CommandOutcome { tag: "ALTER JOB".to_owned(), notices: Vec::new() })
+}
+
+/// The dag of a job's INSERT or SINK statement.
+pub fn dag_of(context: &Context, session: &Session, statement: &Statement) -> Result<Dag> {
+    let StatementKind::Insert { insert, is_sink } = statement.kind.as_ref() else {
+        return Err(Error::new("42601", "a job is an INSERT INTO or SINK INTO statement"));
+    };
+    if parameter_count(insert.as_ref()) > 0 {
+        return Err(Error::new("42P02", "there is no parameter $1"));
+    }
+    if insert.on.is_some() {
+        return Err(Error::unsupported("ON CONFLICT in a job is not supported")
+            .with_hint("SINK INTO replaces the row of the same key."));
+    }
+    if insert.returning.is_some() {
+        return Err(Error::unsupported("RETURNING in a job is not supported"));
+    }
+    let parts = insert_parts(insert)?;
+    let grid = &context.parts.grid;
+    let name = resolve::relation_name(parts.name)?;
+    let (target, columns) = match resolve::relation(grid, &name)? {
+        Relation::Table(record) => {
+            let mode = if *is_sink { WriteMode::Upsert } else { WriteMode::Insert };
+            let columns = Target::of_table(&record);
+            (JobTarget::Table { table: grid.table(record.id)?, mode }, columns)
+        }
+        Relation::Mapping(record) => {
+            let columns = Target::of_mapping(&record);
+            (JobTarget::Mapping(record), columns)
+        }
+        Relation::View(_) => {
+            return Err(Error::new("55000", format!("cannot write to view \"{}\"", name.name)));
+        }
+    };
+    let positions = columns.positions(&parts.columns)?;
+    let state = context.state(session);
+    let input = context.plan_query(&state, parts.source)?;
+    let input = conform_insert(&state, &columns, &positions, input)?;
+    let input = analyse(&state, input)?;
+    lower::plan_job(&state, input, &target, &context.stream)
+}
+
+/// Plans a job again from its record.
+pub fn plan_again(context: &Context, record: &JobRecord) -> Result<Dag> {
+    let session = Session { settings: record.settings.clone(), ..Session::default() };
+    let statements = parse::parse(&record.sql)?;
+    match statements.first().map(|statement| statement.kind.as_ref()) {
+        Some(StatementKind::CreateJob(create)) => dag_of(context, &session, &create.statement),
+        _ => Err(Error::new("XX000", format!("job \"{}\" is no CREATE JOB", record.name))),
+    }
+}

@@ -1,0 +1,16 @@
+//! Statements that change the catalog and the jobs, one file a family. Each checks everything it
+//! can before the one command that changes the control state.
+
+mod drop;
+mod job;
+mod mapping;
+mod options;
+mod show;
+pub mod table;
+mod view;
+
+pub use drop::drop_objects;
+pub use job::{alter as alter_job, create as create_job, dag_of as job_dag, plan_again};
+pub use mapping::create as create_mapping;
+pub use show::{objects as show_objects, text_rows};
+pub use view::create as create_view;
