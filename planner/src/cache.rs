@@ -6,10 +6,7 @@ use std::{collections::HashMap, sync::Arc};
 use parking_lot::RwLock;
 
 use crate::{
-    Prepared, Session, SqlType, Statement,
-    keyed::KeyedPlan,
-    parse::StatementKind,
-    planner::Objects,
+    Prepared, Session, SqlType, Statement, keyed::KeyedPlan, parse::StatementKind, planner::Objects,
 };
 
 /// Most prepared statements kept; when there are more, all are forgotten and planned again.

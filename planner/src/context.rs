@@ -5,7 +5,7 @@
 use std::sync::{Arc, OnceLock};
 
 use datafusion::{
-    catalog::{CatalogProviderList, MemoryCatalogProviderList, TableProvider},
+    catalog::{CatalogProviderList, MemoryCatalogProviderList, SchemaProvider, TableProvider},
     common::DataFusionError,
     datasource::ViewTable,
     execution::{
@@ -27,8 +27,11 @@ use crate::{
     Result, Session,
     catalog::{
         mapping::MappingProvider,
+        pg,
         provider::OpenBlock,
         schema::{CATALOG, GridCatalog, PublicSchema, RETURNED_SCHEMA, ROWS_SCHEMA, Shown},
+        sys,
+        system_table::SystemParts,
     },
     functions::{self, SessionFacts},
     lower::StreamParts,
@@ -57,9 +60,18 @@ impl Context {
     /// Builds the base state.
     pub fn new(parts: PlannerParts) -> Result<Arc<Self>> {
         let this = Arc::new(OnceLock::new());
-        let public = |shown| Arc::new(PublicSchema::new(
-            Arc::clone(&parts.grid), shown, Arc::clone(&this)));
+        let public = |shown| -> Arc<dyn SchemaProvider> {
+            Arc::new(PublicSchema::new(Arc::clone(&parts.grid), shown, Arc::clone(&this)))
+        };
+        let system = || SystemParts {
+            grid: Arc::clone(&parts.grid),
+            jobs: Arc::clone(&parts.jobs),
+            directory: Arc::clone(&parts.directory),
+        };
         let catalog = GridCatalog::new(vec![
+            ("sys", sys::schema(system())),
+            ("pg_catalog", pg::pg_catalog(system())),
+            ("information_schema", pg::information_schema(system())),
             ("public", public(Shown::Visible)),
             (ROWS_SCHEMA, public(Shown::Rows)),
             (RETURNED_SCHEMA, public(Shown::Returned)),
@@ -156,11 +168,8 @@ pub fn rename<'a>(
     names: impl Iterator<Item = &'a str>,
 ) -> datafusion::common::Result<LogicalPlan> {
     let columns = plan.schema().columns();
-    let expressions: Vec<_> = columns
-        .into_iter()
-        .zip(names)
-        .map(|(column, name)| col(column).alias(name))
-        .collect();
+    let expressions: Vec<_> =
+        columns.into_iter().zip(names).map(|(column, name)| col(column).alias(name)).collect();
     LogicalPlanBuilder::from(plan).project(expressions)?.build()
 }
 

@@ -7,15 +7,15 @@ use arrow::array::RecordBatch;
 use futures::Stream;
 use storage::{Datum, table::Writer};
 
-pub use crate::{
-    keyed::{KeyedOutcome, KeyedPlan},
-    stream_plan::StreamPlan,
-};
 use crate::{
     OutputColumn, Result, Session,
     dml::{CopyRows, Modify},
     planner::Statement,
     query::BoundQuery,
+};
+pub use crate::{
+    keyed::{KeyedOutcome, KeyedPlan},
+    stream_plan::StreamPlan,
 };
 
 /// Rows on their way to a client, in batches. Dropping it stops what makes them.

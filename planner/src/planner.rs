@@ -138,8 +138,8 @@ impl Planner {
     /// A planner over a grid; also gives the jobs their way from SQL to a dag.
     pub fn new(parts: PlannerParts) -> Arc<Self> {
         let jobs = Arc::clone(&parts.jobs);
-        let context =
-            Context::new(parts).expect("the base state is made of constants, tested at every start");
+        let context = Context::new(parts)
+            .expect("the base state is made of constants, tested at every start");
         // Weakly: the jobs are among the context's own parts.
         let weak = Arc::downgrade(&context);
         jobs.set_planner(Arc::new(move |record| {

@@ -4,10 +4,8 @@
 use std::sync::{Arc, atomic::AtomicU64};
 
 use datafusion::{
-    common::tree_node::TreeNodeRecursion,
-    datasource::DefaultTableSource,
-    logical_expr::LogicalPlan,
-    sql::sqlparser::ast::visit_relations,
+    common::tree_node::TreeNodeRecursion, datasource::DefaultTableSource,
+    logical_expr::LogicalPlan, sql::sqlparser::ast::visit_relations,
 };
 use storage::{
     Datum,
@@ -108,9 +106,8 @@ fn work(
         let (parameters, columns) = (prepared.parameters().to_vec(), prepared.columns());
         (Prepare::Modify(Arc::new(prepared)), parameters, columns)
     };
-    let text_column = |name: &str| {
-        Some(vec![OutputColumn { name: name.to_owned(), sql_type: SqlType::Text }])
-    };
+    let text_column =
+        |name: &str| Some(vec![OutputColumn { name: name.to_owned(), sql_type: SqlType::Text }]);
     Ok(match statement.kind.as_ref() {
         StatementKind::Query(query) => {
             let prepared = PreparedQuery::new(context, session, query, hints)?;
@@ -175,8 +172,10 @@ pub(crate) fn bind(
             _ => Err(Error::new("XX000", "internal error: no COPY")),
         },
         Prepare::Explain(inner) => {
-            let is_verbose = matches!(prepared.statement.kind.as_ref(),
-                StatementKind::Explain { is_verbose: true, .. });
+            let is_verbose = matches!(
+                prepared.statement.kind.as_ref(),
+                StatementKind::Explain { is_verbose: true, .. }
+            );
             let lines = explain_lines(context, session, inner, values, is_verbose)?;
             ddl::text_rows("QUERY PLAN", lines, "EXPLAIN")
         }
@@ -272,9 +271,7 @@ fn bind_statement(
     let kind = Arc::clone(&prepared.statement.kind);
     match kind.as_ref() {
         StatementKind::Session(statement) => Ok(Plan::Session(SessionStatement::clone(statement))),
-        StatementKind::ShowObjects(objects) => {
-            ddl::show_objects(&context.parts.grid, *objects)
-        }
+        StatementKind::ShowObjects(objects) => ddl::show_objects(&context.parts.grid, *objects),
         StatementKind::ShowSetting(name) => show_setting(session, name),
         StatementKind::Copy(copy) => match &copy.direction {
             CopyDirection::In { table, columns } => {
@@ -312,11 +309,8 @@ fn run_command(
         }
         StatementKind::Truncate(truncate) => {
             if session.in_transaction {
-                return Err(Error::new(
-                    "25001",
-                    "TRUNCATE cannot run inside a transaction block",
-                )
-                .with_hint("Use DELETE."));
+                return Err(Error::new("25001", "TRUNCATE cannot run inside a transaction block")
+                    .with_hint("Use DELETE."));
             }
             for table in dml::truncated(context, truncate)? {
                 table.truncate()?;
@@ -344,10 +338,9 @@ fn show_setting(session: &Session, name: &str) -> Result<Plan> {
         Some(value) => ddl::text_rows(name, vec![value.clone()], "SHOW"),
         None => match crate::functions::session::fixed_setting(name) {
             Some(value) => ddl::text_rows(name, vec![value.to_owned()], "SHOW"),
-            None => Err(Error::new(
-                "42704",
-                format!("unrecognized configuration parameter \"{name}\""),
-            )),
+            None => {
+                Err(Error::new("42704", format!("unrecognized configuration parameter \"{name}\"")))
+            }
         },
     }
 }

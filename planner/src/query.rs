@@ -248,8 +248,10 @@ fn plan_typed(
 
 /// Writes `$n` as `CAST($n AS type)` where the type is known.
 pub fn cast_placeholders(node: &mut impl VisitMut, types: &[Option<SqlType>]) -> Result<()> {
-    let types: Vec<Option<ast::DataType>> =
-        types.iter().map(|known| known.as_ref().map(ast_type).transpose()).collect::<Result<_>>()?;
+    let types: Vec<Option<ast::DataType>> = types
+        .iter()
+        .map(|known| known.as_ref().map(ast_type).transpose())
+        .collect::<Result<_>>()?;
     let _ = visit_expressions_mut(node, |expression: &mut ast::Expr| {
         if let ast::Expr::Value(value) = expression
             && let ast::Value::Placeholder(name) = &value.value

@@ -111,10 +111,7 @@ pub fn check_length(text: &str, limit: Option<u32>) -> Result<()> {
     match limit {
         // A text of at most n bytes has at most n characters.
         Some(limit) if text.len() > limit as usize && text.chars().count() > limit as usize => {
-            Err(Error::new(
-                "22001",
-                format!("value too long for type character varying({limit})"),
-            ))
+            Err(Error::new("22001", format!("value too long for type character varying({limit})")))
         }
         _ => Ok(()),
     }

@@ -38,15 +38,13 @@ pub fn table(grid: &Grid, name: &ast::ObjectName) -> Result<Arc<Table>> {
     let name = relation_name(name)?;
     match relation(grid, &name)? {
         Relation::Table(record) => Ok(grid.table(record.id)?),
-        Relation::View(_) => Err(Error::new(
-            "55000",
-            format!("cannot write to view \"{}\"", name.name),
-        )),
-        Relation::Mapping(_) => Err(Error::unsupported(format!(
-            "\"{}\" is a mapping, not a table",
-            name.name
-        ))
-        .with_hint("Rows are written into a mapping by CREATE JOB … AS INSERT INTO.")),
+        Relation::View(_) => {
+            Err(Error::new("55000", format!("cannot write to view \"{}\"", name.name)))
+        }
+        Relation::Mapping(_) => {
+            Err(Error::unsupported(format!("\"{}\" is a mapping, not a table", name.name))
+                .with_hint("Rows are written into a mapping by CREATE JOB … AS INSERT INTO."))
+        }
     }
 }
 

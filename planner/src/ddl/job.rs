@@ -51,9 +51,13 @@ pub fn create(
     let tag = "CREATE JOB".to_owned();
     let options = options::read(&create.options)?;
     check_options(&options)?;
-    let exists = context.parts.grid.control().state().job(&name).is_some_and(|job| {
-        !job.status.is_terminal()
-    });
+    let exists = context
+        .parts
+        .grid
+        .control()
+        .state()
+        .job(&name)
+        .is_some_and(|job| !job.status.is_terminal());
     let skipped = || CommandOutcome {
         tag: "CREATE JOB".to_owned(),
         notices: vec![("42710", format!("job \"{name}\" already exists, skipping"))],
@@ -93,10 +97,7 @@ fn check_options(options: &BTreeMap<String, String>) -> Result<()> {
                 .with_hint("Jobs have the guarantee 'none' until snapshots exist."));
             }
             ("processingGuarantee", _) => {
-                return Err(Error::new(
-                    "22023",
-                    format!("unknown processingGuarantee '{value}'"),
-                ));
+                return Err(Error::new("22023", format!("unknown processingGuarantee '{value}'")));
             }
             (name, _) if UNBUILT_OPTIONS.contains(&name) => {
                 return Err(Error::unsupported(format!("job option \"{name}\" is not supported")));

@@ -114,10 +114,7 @@ fn declared_columns(create: &CreateMapping) -> Result<(Vec<Field>, Vec<Option<St
     for column in &create.columns {
         let name = fold(&column.name);
         if fields.iter().any(|field| *field.name() == name) {
-            return Err(Error::new(
-                "42701",
-                format!("column \"{name}\" specified more than once"),
-            ));
+            return Err(Error::new("42701", format!("column \"{name}\" specified more than once")));
         }
         fields.push(SqlType::of_ast(&column.data_type)?.field(&name, true));
         external.push(column.external_name.clone());
@@ -134,9 +131,9 @@ fn watermark(
     expression: &Expr,
 ) -> Result<(usize, i64)> {
     let name = fold(column);
-    let position = schema.index_of(&name).map_err(|_error| {
-        Error::new("42703", format!("column \"{name}\" does not exist"))
-    })?;
+    let position = schema
+        .index_of(&name)
+        .map_err(|_error| Error::new("42703", format!("column \"{name}\" does not exist")))?;
     if !matches!(schema.field(position).data_type(), DataType::Timestamp(..) | DataType::Int64) {
         return Err(Error::new(
             "42804",

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use storage::{Grid, cluster::control::state::Relation};
 
-use crate::{
-    OutputColumn, Plan, Result, SqlType, parse::ShowObjects, query::arrow_schema,
-};
+use crate::{OutputColumn, Plan, Result, SqlType, parse::ShowObjects, query::arrow_schema};
 
 /// The names.
 pub fn objects(grid: &Grid, kind: ShowObjects) -> Result<Plan> {

@@ -10,9 +10,7 @@ use storage::{
     cluster::control::{ColumnRecord, Command, ObjectId, TableRecord},
 };
 
-use crate::{
-    Error, Result, SqlType, catalog::resolve, parse::fold, plan::CommandOutcome,
-};
+use crate::{Error, Result, SqlType, catalog::resolve, parse::fold, plan::CommandOutcome};
 
 /// Name of the hidden key column of a table without PRIMARY KEY.
 pub const HIDDEN_KEY: &str = "_row_id";
@@ -243,7 +241,9 @@ fn options(written: &ast::CreateTableOptions) -> Result<BTreeMap<String, String>
                 }
             },
             "async_backups" | "ttl" | "max_idle" | "max_rows" | "eviction" | "merge_policy" => {
-                return Err(Error::unsupported(format!("table option \"{name}\" is not supported")));
+                return Err(Error::unsupported(format!(
+                    "table option \"{name}\" is not supported"
+                )));
             }
             _ => {
                 return Err(Error::new("22023", format!("unrecognized parameter \"{name}\"")));

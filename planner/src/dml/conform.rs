@@ -19,10 +19,7 @@ use datafusion::{
 use storage::cluster::control::{ColumnRecord, MappingRecord, TableRecord};
 
 use crate::{
-    Error, Result, SqlType,
-    catalog::provider::visible_schema,
-    parse, rules,
-    values::check_length,
+    Error, Result, SqlType, catalog::provider::visible_schema, parse, rules, values::check_length,
 };
 
 /// What rows are written into: the visible columns of a table, or those of a mapping.
@@ -66,10 +63,7 @@ impl Target {
                 self.columns.iter().position(|column| column.name == *name).ok_or_else(|| {
                     Error::new(
                         "42703",
-                        format!(
-                            "column \"{name}\" of relation \"{}\" does not exist",
-                            self.name
-                        ),
+                        format!("column \"{name}\" of relation \"{}\" does not exist", self.name),
                     )
                 })?;
             if positions.contains(&position) {
@@ -171,7 +165,10 @@ pub fn is_assignable(given: &SqlType, wanted: &SqlType) -> bool {
         (T::Array(given), T::Array(wanted)) => is_assignable(given, wanted),
         (T::Struct(given), T::Struct(wanted)) => {
             given.len() == wanted.len()
-                && given.iter().zip(wanted).all(|(given, wanted)| is_assignable(&given.1, &wanted.1))
+                && given
+                    .iter()
+                    .zip(wanted)
+                    .all(|(given, wanted)| is_assignable(&given.1, &wanted.1))
         }
         _ => false,
     }

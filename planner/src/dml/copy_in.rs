@@ -7,11 +7,7 @@ use arrow::{
     array::{ArrayRef, RecordBatch, RecordBatchOptions},
     datatypes::{Schema, SchemaRef},
 };
-use datafusion::{
-    common::ToDFSchema,
-    logical_expr::Expr,
-    physical_expr::PhysicalExpr,
-};
+use datafusion::{common::ToDFSchema, logical_expr::Expr, physical_expr::PhysicalExpr};
 use storage::{
     Table,
     table::{WriteMode, Writer},
@@ -22,10 +18,8 @@ use super::{
     conform::{Target, default_value},
 };
 use crate::{
-    Error, OutputColumn, Result, Session, SqlType,
-    catalog::provider::visible_schema,
-    context::Context,
-    values::check_length,
+    Error, OutputColumn, Result, Session, SqlType, catalog::provider::visible_schema,
+    context::Context, values::check_length,
 };
 
 /// Rows on their way into a table.

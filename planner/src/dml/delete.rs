@@ -42,9 +42,7 @@ pub fn prepare(
     let mut items = key_items(&table, &alias);
     if delete.returning.is_some() {
         let columns = table.record().columns.iter().enumerate();
-        items.extend(columns.map(|(n, column)| {
-            column_item(&alias, &column.name, format!("v{n}"))
-        }));
+        items.extend(columns.map(|(n, column)| column_item(&alias, &column.name, format!("v{n}"))));
     }
     let query = select_rows(&table, &alias, items, delete.selection.clone())?;
     let source = PreparedQuery::new(context, session, &query, &hints)?;

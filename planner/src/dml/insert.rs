@@ -6,7 +6,8 @@ use datafusion::sql::sqlparser::ast;
 use storage::Table;
 
 use super::{
-    Action, Conflict, PreparedModify, alias_of, column_type, conform::{Target, conform_insert},
+    Action, Conflict, PreparedModify, alias_of, column_type,
+    conform::{Target, conform_insert},
     default_expression, hint, is_default, prepare_returning,
 };
 use crate::{
@@ -43,9 +44,10 @@ pub fn parts(insert: &ast::Insert) -> Result<InsertParts<'_>> {
     {
         return Err(Error::unsupported("this form of INSERT is not supported"));
     }
-    let source = insert.source.as_deref().ok_or_else(|| {
-        Error::unsupported("INSERT … DEFAULT VALUES is not supported")
-    })?;
+    let source = insert
+        .source
+        .as_deref()
+        .ok_or_else(|| Error::unsupported("INSERT … DEFAULT VALUES is not supported"))?;
     let columns = insert
         .columns
         .iter()
@@ -72,10 +74,9 @@ pub fn prepare(
     let conflict = conflict(&table, &alias, insert, is_sink, &mut hints)?;
     let mut query = parts.source.clone();
     prepare_values(&mut query, &table, &positions, &mut hints)?;
-    let source =
-        PreparedQuery::with_step(context, session, &query, &hints, |state, plan| {
-            conform_insert(state, &target, &positions, plan)
-        })?;
+    let source = PreparedQuery::with_step(context, session, &query, &hints, |state, plan| {
+        conform_insert(state, &target, &positions, plan)
+    })?;
     let returning = prepare_returning(
         context,
         session,

@@ -111,9 +111,7 @@ pub(crate) fn key_items(table: &Table, alias: &str) -> Vec<SelectItem> {
         .key
         .iter()
         .enumerate()
-        .map(|(n, column)| {
-            column_item(alias, record.schema.field(*column).name(), format!("k{n}"))
-        })
+        .map(|(n, column)| column_item(alias, record.schema.field(*column).name(), format!("k{n}")))
         .collect()
 }
 

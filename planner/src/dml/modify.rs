@@ -117,8 +117,7 @@ impl Modify {
     pub async fn execute(self, session: &mut Session) -> Result<ModifyOutcome> {
         if session.in_transaction {
             let grid = &self.context.parts.grid;
-            let writer =
-                Arc::clone(session.writer.get_or_insert_with(|| Arc::new(grid.begin())));
+            let writer = Arc::clone(session.writer.get_or_insert_with(|| Arc::new(grid.begin())));
             return self.outcome(session, &writer).await;
         }
         let mut attempt = 0;
@@ -364,4 +363,3 @@ pub fn null_value(column: &str, table: &str) -> Error {
 pub fn row_of(batch: &RecordBatch, index: usize) -> Result<Vec<Datum>> {
     batch.columns().iter().map(|column| Ok(datum_at(column, index)?)).collect()
 }
-

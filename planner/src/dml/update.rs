@@ -75,10 +75,7 @@ pub fn prepare(
 }
 
 /// `SET` as positions and expressions, DEFAULT resolved.
-pub fn assignments(
-    table: &Table,
-    written: &[ast::Assignment],
-) -> Result<Vec<(usize, ast::Expr)>> {
+pub fn assignments(table: &Table, written: &[ast::Assignment]) -> Result<Vec<(usize, ast::Expr)>> {
     let mut assignments: Vec<(usize, ast::Expr)> = Vec::new();
     for assignment in written {
         let pairs: Vec<(&ast::ObjectName, &ast::Expr)> =

@@ -221,7 +221,10 @@ fn of_plan(text: &str) -> Error {
 fn of_execution(text: &str) -> Error {
     let line = first_line(text);
     let code = if line.contains("more than one row") {
-        return Error::new("21000", "more than one row returned by a subquery used as an expression");
+        return Error::new(
+            "21000",
+            "more than one row returned by a subquery used as an expression",
+        );
     } else if line.contains("ivide by zero") || line.contains("ivision by zero") {
         return Error::new("22012", "division by zero");
     } else if line.contains("verflow") {

@@ -5,10 +5,7 @@ use storage::{Datum, Table};
 
 use super::value::{Column, Operator, Value, fits};
 use crate::{
-    SqlType,
-    catalog::provider::visible_schema,
-    dml::placeholder,
-    parse::fold,
+    SqlType, catalog::provider::visible_schema, dml::placeholder, parse::fold,
     values::datum_of_text,
 };
 

@@ -15,7 +15,9 @@ use super::{
     value::{Column, Scope, Value},
 };
 use crate::{
-    Error, Result, SqlType, catalog::provider::visible_schema, dml::{row_of, update_assignments},
+    Error, Result, SqlType,
+    catalog::provider::visible_schema,
+    dml::{row_of, update_assignments},
 };
 
 /// The compiled SET of ON CONFLICT DO UPDATE.
@@ -37,8 +39,7 @@ impl ConflictUpdate {
             return Err(Error::unsupported("ON CONFLICT DO UPDATE … WHERE is not supported"));
         }
         let columns = columns(table);
-        let mut compiler =
-            Compiler { columns: columns.clone(), alias, has_excluded: true, hints };
+        let mut compiler = Compiler { columns: columns.clone(), alias, has_excluded: true, hints };
         let mut assignments = Vec::new();
         for (position, value) in update_assignments(table, &update.assignments)? {
             if table.record().key.contains(&position) {

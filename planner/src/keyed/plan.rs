@@ -12,9 +12,7 @@ use super::{
     conflict::{ConflictUpdate, apply},
     value::{Column, Scope, Value, fits},
 };
-use crate::{
-    Error, OutputColumn, Result, Session, SqlType, catalog::provider::visible_schema,
-};
+use crate::{Error, OutputColumn, Result, Session, SqlType, catalog::provider::visible_schema};
 
 /// How often a read-compute-write starts again when the row changed meanwhile.
 const ATTEMPTS_MAX: usize = 64;
@@ -125,12 +123,7 @@ impl KeyedPlan {
         Ok(Some(datums))
     }
 
-    fn select(
-        &self,
-        session: &Session,
-        key: &[Value],
-        values: &[Datum],
-    ) -> Result<KeyedOutcome> {
+    fn select(&self, session: &Session, key: &[Value], values: &[Datum]) -> Result<KeyedOutcome> {
         let Some(key) = self.key(key, values)? else {
             return Ok(KeyedOutcome { rows: Vec::new(), tag: "SELECT 0".to_owned() });
         };
@@ -294,9 +287,9 @@ impl KeyedPlan {
 
     /// The open block's writer, made on its first write; `None` outside of a block.
     fn block_writer(&self, session: &mut Session) -> Option<Arc<Writer>> {
-        session.in_transaction.then(|| {
-            Arc::clone(session.writer.get_or_insert_with(|| Arc::new(self.grid.begin())))
-        })
+        session
+            .in_transaction
+            .then(|| Arc::clone(session.writer.get_or_insert_with(|| Arc::new(self.grid.begin()))))
     }
 
     fn schema(&self) -> arrow::datatypes::SchemaRef {

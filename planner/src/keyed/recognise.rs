@@ -161,10 +161,11 @@ fn projection(
     for item in items {
         let (expr, name) = match item {
             SelectItem::Wildcard(options)
-                if *options == ast::WildcardAdditionalOptions {
-                    wildcard_token: options.wildcard_token.clone(),
-                    ..Default::default()
-                } =>
+                if *options
+                    == ast::WildcardAdditionalOptions {
+                        wildcard_token: options.wildcard_token.clone(),
+                        ..Default::default()
+                    } =>
             {
                 for (n, column) in all.iter().enumerate() {
                     positions.push(n);
@@ -300,8 +301,12 @@ fn insert(
         Some(_) => return None,
     };
     let columns = columns(&table);
-    let mut compiler =
-        Compiler { columns: columns.clone(), alias: &alias, has_excluded: false, hints: &mut hints };
+    let mut compiler = Compiler {
+        columns: columns.clone(),
+        alias: &alias,
+        has_excluded: false,
+        hints: &mut hints,
+    };
     let mut compiled = Vec::with_capacity(columns.len());
     for (n, column) in columns.iter().enumerate() {
         let given = positions.iter().position(|position| *position == n);
@@ -322,11 +327,7 @@ fn insert(
     finish(grid, table, hints, Operation::Insert { row: compiled, conflict }, returned)
 }
 
-fn update(
-    grid: &Arc<Grid>,
-    update: &ast::Update,
-    hints: &[Option<SqlType>],
-) -> Option<KeyedPlan> {
+fn update(grid: &Arc<Grid>, update: &ast::Update, hints: &[Option<SqlType>]) -> Option<KeyedPlan> {
     if update.from.is_some()
         || update.or.is_some()
         || update.limit.is_some()
@@ -338,8 +339,12 @@ fn update(
     let mut hints = sized(hints, parameter_count(update));
     let key = key(&table, &alias, update.selection.as_ref()?, &mut hints)?;
     let columns = columns(&table);
-    let mut compiler =
-        Compiler { columns: columns.clone(), alias: &alias, has_excluded: false, hints: &mut hints };
+    let mut compiler = Compiler {
+        columns: columns.clone(),
+        alias: &alias,
+        has_excluded: false,
+        hints: &mut hints,
+    };
     let mut assignments = Vec::new();
     for (position, value) in update_assignments(&table, &update.assignments).ok()? {
         if table.record().key.contains(&position) {
@@ -354,11 +359,7 @@ fn update(
     finish(grid, table, hints, Operation::Update { key, assignments }, returned)
 }
 
-fn delete(
-    grid: &Arc<Grid>,
-    delete: &ast::Delete,
-    hints: &[Option<SqlType>],
-) -> Option<KeyedPlan> {
+fn delete(grid: &Arc<Grid>, delete: &ast::Delete, hints: &[Option<SqlType>]) -> Option<KeyedPlan> {
     // The row that DELETE … RETURNING answers must be read under the same lock: not keyed.
     if delete.limit.is_some() || !delete.order_by.is_empty() || delete.returning.is_some() {
         return None;

@@ -3,11 +3,7 @@
 
 use storage::Datum;
 
-use crate::{
-    Error, Result, SqlType,
-    dml::null_value,
-    values::check_length,
-};
+use crate::{Error, Result, SqlType, dml::null_value, values::check_length};
 
 /// What an expression can see.
 pub struct Scope<'a> {

@@ -127,22 +127,27 @@ pub fn options(written: &[(String, Option<String>)]) -> Result<CopyOptions> {
             "csv" => true,
             "binary" => return Err(Error::unsupported("COPY BINARY is not supported")),
             _ => {
-                return Err(Error::new("22023", format!("COPY format \"{format}\" not recognized")));
+                return Err(Error::new(
+                    "22023",
+                    format!("COPY format \"{format}\" not recognized"),
+                ));
             }
         },
     };
     let has_header = match value("header").map(|(_, value)| value.as_deref()) {
         None => false,
         Some(None) => true,
-        Some(Some(text)) => boolean(text).ok_or_else(|| {
-            Error::new("22023", "header requires a Boolean value")
-        })?,
+        Some(Some(text)) => {
+            boolean(text).ok_or_else(|| Error::new("22023", "header requires a Boolean value"))?
+        }
     };
     let byte = |name: &str, default: u8| match value(name).map(|(_, value)| value.as_deref()) {
         None => Ok(default),
         Some(text) => match text.unwrap_or_default().as_bytes() {
             [byte] => Ok(*byte),
-            _ => Err(Error::new("0A000", format!("COPY {name} must be a single one-byte character"))),
+            _ => {
+                Err(Error::new("0A000", format!("COPY {name} must be a single one-byte character")))
+            }
         },
     };
     let quote = byte("quote", b'"')?;
@@ -166,9 +171,9 @@ pub fn options(written: &[(String, Option<String>)]) -> Result<CopyOptions> {
                 return Err(Error::unsupported(format!("COPY {name} requires CSV mode")));
             }
             "encoding"
-                if text.as_deref().is_some_and(|text| {
-                    text.replace('-', "").eq_ignore_ascii_case("utf8")
-                }) => {}
+                if text
+                    .as_deref()
+                    .is_some_and(|text| text.replace('-', "").eq_ignore_ascii_case("utf8")) => {}
             "freeze" if text.as_deref().is_some_and(|text| boolean(text) == Some(false)) => {}
             "encoding" | "freeze" | "force_quote" | "force_not_null" | "force_null" | "force"
             | "on_error" | "default" => {

@@ -125,9 +125,7 @@ fn part_text(part: &ast::ObjectNamePart) -> String {
 }
 
 /// `( key = value, … )` as expressions: which are allowed is for the statement to say.
-pub fn parse_options(
-    parser: &mut Parser<'_>,
-) -> Result<Vec<(ast::Expr, ast::Expr)>, ParserError> {
+pub fn parse_options(parser: &mut Parser<'_>) -> Result<Vec<(ast::Expr, ast::Expr)>, ParserError> {
     parser.expect_token(&Token::LParen)?;
     let mut options = Vec::new();
     if parser.consume_token(&Token::RParen) {

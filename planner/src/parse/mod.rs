@@ -34,8 +34,7 @@ pub fn fold(identifier: &ast::Ident) -> String {
 
 /// Schema and name that an object name says; the schema is `None` when it is left out.
 pub fn object_name(name: &ast::ObjectName) -> Result<(Option<String>, String)> {
-    let parts: Option<Vec<String>> =
-        name.0.iter().map(|part| part.as_ident().map(fold)).collect();
+    let parts: Option<Vec<String>> = name.0.iter().map(|part| part.as_ident().map(fold)).collect();
     match parts.as_deref() {
         Some([name]) => Ok((None, name.clone())),
         Some([schema, name]) => Ok((Some(schema.clone()), name.clone())),

@@ -85,8 +85,9 @@ impl<'a> Source<'a> {
                 Error::new("42601", format!("syntax error at or near \"{text}\""))
                     .at(self.position(token.span.start))
             }
-            _ => Error::new("42601", "syntax error at end of input")
-                .at(self.sql.chars().count() + 1),
+            _ => {
+                Error::new("42601", "syntax error at end of input").at(self.sql.chars().count() + 1)
+            }
         }
     }
 

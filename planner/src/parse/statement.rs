@@ -359,8 +359,7 @@ fn parse_explain(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statem
             Some("SELECT" | "WITH" | "VALUES" | "TABLE") | None
         )
     {
-        let close = matching_paren(tokens, at)
-            .ok_or_else(|| source.syntax_error(tokens.last()))?;
+        let close = matching_paren(tokens, at).ok_or_else(|| source.syntax_error(tokens.last()))?;
         for option in tokens[at + 1..close].split(|token| token.token == Token::Comma) {
             let name = option.first().and_then(word).unwrap_or_default();
             let value = option.get(1).and_then(word).unwrap_or_default();
@@ -390,8 +389,7 @@ fn parse_explain(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statem
 
 fn parse_copy(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<StatementKind> {
     let (direction, tail) = if tokens.first().is_some_and(|token| token.token == Token::LParen) {
-        let close =
-            matching_paren(tokens, 0).ok_or_else(|| source.syntax_error(None))?;
+        let close = matching_paren(tokens, 0).ok_or_else(|| source.syntax_error(None))?;
         let query = parse_one(source, &tokens[1..close])?;
         let is_query = matches!(query.kind.as_ref(), StatementKind::Query(_));
         if !is_query {
@@ -401,12 +399,11 @@ fn parse_copy(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statement
     } else {
         let at = at_keyword(tokens, &["FROM", "TO"])
             .ok_or_else(|| source.syntax_error(tokens.last()))?;
-        let copy::CopyTable { table, columns } =
-            run(source, &tokens[..at], |parser| {
-                let table = copy::parse_table(parser)?;
-                expect_end(parser)?;
-                Ok(table)
-            })?;
+        let copy::CopyTable { table, columns } = run(source, &tokens[..at], |parser| {
+            let table = copy::parse_table(parser)?;
+            expect_end(parser)?;
+            Ok(table)
+        })?;
         (CopyDirection::In { table, columns }, &tokens[at..])
     };
     let (is_in, written) = run(source, tail, copy::parse_tail)?;
@@ -483,9 +480,7 @@ fn of_ast(ast: Ast, words: &[&str]) -> Result<StatementKind> {
             refuse_into(&query)?;
             StatementKind::Query(query)
         }
-        Ast::Insert(insert) => {
-            StatementKind::Insert { insert: Box::new(insert), is_sink: false }
-        }
+        Ast::Insert(insert) => StatementKind::Insert { insert: Box::new(insert), is_sink: false },
         Ast::Update(update) => StatementKind::Update(Box::new(update)),
         Ast::Delete(delete) => StatementKind::Delete(Box::new(delete)),
         Ast::Truncate(truncate) => StatementKind::Truncate(Box::new(truncate)),
@@ -515,10 +510,10 @@ fn of_ast(ast: Ast, words: &[&str]) -> Result<StatementKind> {
 /// SELECT … INTO would make a table; without this it would be ignored.
 fn refuse_into(query: &ast::Query) -> Result<()> {
     match query.body.as_ref() {
-        ast::SetExpr::Select(select) if select.into.is_some() => Err(Error::unsupported(
-            "SELECT INTO is not supported",
-        )
-        .with_hint("Use CREATE TABLE and INSERT INTO … SELECT.")),
+        ast::SetExpr::Select(select) if select.into.is_some() => {
+            Err(Error::unsupported("SELECT INTO is not supported")
+                .with_hint("Use CREATE TABLE and INSERT INTO … SELECT."))
+        }
         _ if !query.locks.is_empty() => {
             Err(Error::unsupported("SELECT FOR UPDATE/SHARE is not supported"))
         }
