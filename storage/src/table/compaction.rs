@@ -35,7 +35,7 @@ const SMALL_CHUNKS: usize = 8;
 const MIDDLE_CHUNKS: usize = 4;
 
 /// Chunks are not merged beyond this many bytes.
-const CHUNK_BYTES_MAX: usize = 4 << 20;
+pub(crate) const CHUNK_BYTES_MAX: usize = 4 << 20;
 
 /// Dead rows that must pile up before chunks are rewritten only to be rid of them.
 const DEAD_ROWS_MIN: usize = TAIL_ROWS_MAX / 2;
@@ -167,6 +167,11 @@ impl Rows {
             assert!(is_all_dead, "a row was left behind in a merged chunk");
             self.store.remove(*source);
         }
+        if merge.origins.is_empty() {
+            self.store.remove(merge.target);
+        }
+        // There may be more than could be merged at once.
+        self.store.consider_compaction();
     }
 }
 
@@ -183,9 +188,13 @@ fn choose(store: &Store, is_settled: impl Fn(usize) -> bool) -> Vec<usize> {
     let mut dead_rows = 0;
     for (number, chunk) in store.chunks().filter(|(number, _)| is_settled(*number)) {
         let living = chunk.len() - chunk.dead.count();
+        let is_heavy = chunk.bytes > CHUNK_BYTES_MAX / 2;
         if chunk.dead.count() >= living {
             dead_rows += chunk.dead.count();
             wasteful.push(number);
+        }
+        if is_heavy {
+            continue;
         }
         if living <= TAIL_ROWS_MAX {
             small.push(number);
@@ -193,22 +202,21 @@ fn choose(store: &Store, is_settled: impl Fn(usize) -> bool) -> Vec<usize> {
             middle.push(number);
         }
     }
-    let chosen = if small.len() >= SMALL_CHUNKS {
-        small
-    } else if middle.len() >= MIDDLE_CHUNKS {
-        middle
-    } else if dead_rows >= DEAD_ROWS_MIN {
-        return within_limits(store, wasteful, SMALL_CHUNKS);
-    } else {
-        return Vec::new();
-    };
-    let chosen = within_limits(store, chosen, SMALL_CHUNKS);
-    // One chunk alone has nothing to merge with.
-    if chosen.len() > 1 { chosen } else { Vec::new() }
+    let tiers = [(small, SMALL_CHUNKS), (middle, MIDDLE_CHUNKS)];
+    for (chunks, enough) in tiers {
+        if chunks.len() >= enough {
+            let chosen = within_limits(store, chunks);
+            // One chunk alone has nothing to merge with.
+            if chosen.len() > 1 {
+                return chosen;
+            }
+        }
+    }
+    if dead_rows >= DEAD_ROWS_MIN { within_limits(store, wasteful) } else { Vec::new() }
 }
 
-/// As many of `chunks`, at most `count`, as may become one chunk.
-fn within_limits(store: &Store, chunks: Vec<usize>, count: usize) -> Vec<usize> {
+/// As many of `chunks`, at most eight, as may become one chunk.
+fn within_limits(store: &Store, chunks: Vec<usize>) -> Vec<usize> {
     let (mut rows, mut bytes) = (0, 0);
     let fits = |number: &usize| {
         let Some(chunk) = store.chunk(*number) else { return false };
@@ -217,5 +225,74 @@ fn within_limits(store: &Store, chunks: Vec<usize>, count: usize) -> Vec<usize> 
         bytes += chunk.bytes * living / chunk.len().max(1);
         rows <= CHUNK_ROWS_MAX && bytes <= CHUNK_BYTES_MAX
     };
-    chunks.into_iter().take(count).take_while(fits).collect()
+    chunks.into_iter().take(SMALL_CHUNKS).take_while(fits).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::{
+        array::{ArrayRef, Int64Array},
+        datatypes::{DataType, Field, Schema},
+    };
+
+    use super::*;
+    use crate::{
+        cluster::control::TableRecord,
+        partition::hash_columns,
+        table::{
+            WriteMode, WriteSummary,
+            rows::{Context, Source},
+            schema::readers,
+            writer::{Snapshot, Writers},
+        },
+    };
+
+    fn compact(schema: &TableSchema, rows: &mut Rows) {
+        while let Some(sources) = rows.begin_compaction() {
+            let merged = sources.merge(schema).unwrap();
+            let merge = rows.add_merged(schema, &sources, merged).unwrap();
+            let mut start = 0;
+            while start < merge.len() {
+                start = rows.repoint(schema, &merge, start).unwrap();
+                assert_eq!(rows.count(&Snapshot::NEWEST), rows.store.living());
+            }
+            rows.end_compaction(&merge);
+        }
+    }
+
+    #[test]
+    fn a_load_of_one_writer_ends_in_few_chunks_and_a_delete_of_all_in_none() {
+        let fields = vec![Field::new("k", DataType::Int64, false)];
+        let record = TableRecord::new("t", Arc::new(Schema::new(fields)), &[0]);
+        let schema = TableSchema::new(Arc::new(record)).unwrap();
+        let writers = Writers::new();
+        let context = Context { schema: &schema, writers: &writers };
+        let mut rows = Rows::new(context).unwrap();
+        let column: [ArrayRef; 1] = [Arc::new(Int64Array::from_iter_values(0..40_000))];
+        let mut hashes = Vec::new();
+        hash_columns(&column, &mut hashes).unwrap();
+        let source = Source { readers: readers(&column).unwrap(), hashes: &hashes };
+        let all: Vec<_> = (0..40_000).collect();
+        let mut summary = WriteSummary::default();
+        let load = writers.begin();
+        rows.write_run(context, &load, WriteMode::Insert, (&source, &all), &mut summary).unwrap();
+        compact(&schema, &mut rows);
+        assert_eq!(rows.store.chunks().count(), 78, "not before the writer has ended");
+        assert!(writers.end(&load, true));
+        rows.settle(context);
+        compact(&schema, &mut rows);
+        let chunks = rows.store.chunks().count();
+        assert!(chunks < 12, "{chunks} chunks");
+        assert_eq!(rows.count(&Snapshot::NEWEST), 40_000);
+
+        let removal = writers.begin();
+        let step = (&source, None, all.as_slice());
+        rows.modify_run(context, &removal, &Snapshot::NEWEST, step, &mut summary).unwrap();
+        assert!(writers.end(&removal, true));
+        rows.settle(context);
+        compact(&schema, &mut rows);
+        assert_eq!((rows.count(&Snapshot::NEWEST), rows.store.chunks().count()), (0, 0));
+    }
 }

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     Datum, Error, Result, Row,
     cluster::control::TableRecord,
-    partition::{PartitionId, hash_columns, hash_datums, partition_of_hash},
+    partition::{PartitionId, hash::hash_integer, hash_columns, hash_datums, partition_of_hash},
 };
 
 /// A table of the grid; cheap to clone by `Arc`, valid until the table is dropped (operations on
@@ -192,14 +192,7 @@ impl Table {
     pub fn write(&self, write: &KeyedWrite) -> Result<u64> {
         let completed = self.with_row_id(write);
         let write = completed.as_ref().unwrap_or(write);
-        let mut bytes = KeyBytes::new();
-        let hash = {
-            let values = write.row_values(&self.schema)?;
-            let key = self.schema.key();
-            let is_delete = matches!(write, KeyedWrite::Delete { .. });
-            let position = |column: usize| if is_delete { column } else { key[column] };
-            self.schema.key_ref(|column| values[position(column)].clone(), &mut bytes)?.hash()
-        };
+        let hash = self.key_hash(write)?;
         let partition = partition_of_hash(hash, self.router.partition_count());
         let output = self.call_one(partition, || Op::Write {
             partition,
@@ -383,6 +376,24 @@ impl Table {
     fn place(&self, key: &[Datum]) -> Result<(u64, PartitionId)> {
         let hash = hash_datums(key, self.schema.key_types())?;
         Ok((hash, partition_of_hash(hash, self.router.partition_count())))
+    }
+
+    /// Hash of the key of a write.
+    fn key_hash(&self, write: &KeyedWrite) -> Result<u64> {
+        let positions = self.schema.key();
+        if let (KeyedWrite::Put { row, .. } | KeyedWrite::Replace { row, .. }, [key]) =
+            (write, positions)
+            && self.schema.is_integer_key()
+            && let Some(Datum::Int(key)) = row.get(*key)
+        {
+            return Ok(hash_integer(*key));
+        }
+        let mut bytes = KeyBytes::new();
+        let values = write.row_values(&self.schema)?;
+        let is_delete = matches!(write, KeyedWrite::Delete { .. });
+        let position = |column: usize| if is_delete { column } else { positions[column] };
+        let key = self.schema.key_ref(|column| values[position(column)].clone(), &mut bytes)?;
+        Ok(key.hash())
     }
 
     /// Key columns as rows in the order of their partitions.

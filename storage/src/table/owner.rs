@@ -153,7 +153,7 @@ impl Owner {
                         Ok(None)
                     })?;
                 for partition in due {
-                    self.compact(&table, partition)?;
+                    while self.compact(&table, partition)? {}
                 }
                 Ok(left.answer(Output::Nothing))
             }
@@ -421,26 +421,26 @@ impl Owner {
         Ok(left)
     }
 
-    /// Merges chunks of a partition, once; see `compaction.rs`.
-    fn compact(&self, table: &OwnedTable, partition: PartitionId) -> Result<()> {
+    /// Merges chunks of a partition, once; see `compaction.rs`. Answers whether it did.
+    fn compact(&self, table: &OwnedTable, partition: PartitionId) -> Result<bool> {
         let slot = &table.partitions[usize::from(partition.0)];
         let schema = &table.schema;
         let sources = slot.lock().as_mut().and_then(|rows| rows.begin_compaction());
-        let Some(sources) = sources else { return Ok(()) };
+        let Some(sources) = sources else { return Ok(false) };
         let merged = sources.merge(schema)?;
         let merge = slot.lock().as_mut().and_then(|rows| rows.add_merged(schema, &sources, merged));
-        let Some(merge) = merge else { return Ok(()) };
+        let Some(merge) = merge else { return Ok(false) };
         let mut start = 0;
         while start < merge.len() {
             let next = slot.lock().as_mut().and_then(|rows| rows.repoint(schema, &merge, start));
-            let Some(next) = next else { return Ok(()) };
+            let Some(next) = next else { return Ok(false) };
             start = next;
         }
         if let Some(rows) = slot.lock().as_mut() {
             rows.end_compaction(&merge);
             self.memory.report(rows);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Whether a partition, whose lock is held, may be worked on. NotFound after a drop.

@@ -262,6 +262,8 @@ impl Rows {
         let settled = versions.settle(context.writers.view_oldest());
         if versions.is_empty() {
             self.versions = None;
+            // Chunks with unsettled rows were left alone.
+            self.store.consider_compaction();
         }
         for change in settled {
             let slot = match change {

@@ -37,8 +37,9 @@ pub(crate) struct Store {
     generation_last: Arc<AtomicU64>,
     /// Memory of the chunks, in bytes.
     chunk_bytes: usize,
-    /// Rows that died since compaction was last considered, and whether a chunk was sealed.
+    /// Rows that died since compaction was last considered.
     deaths: usize,
+    /// Whether since then a chunk was sealed, or rows became settled.
     has_sealed: bool,
     /// Room for the key of a stored row while it is compared.
     key_bytes: RefCell<KeyBytes>,
@@ -161,6 +162,11 @@ impl Store {
     /// Whether so much has changed that there may be something to compact.
     pub(crate) fn is_compaction_due(&self) -> bool {
         self.has_sealed || self.deaths >= TAIL_ROWS_MAX
+    }
+
+    /// There may be something to compact.
+    pub(crate) fn consider_compaction(&mut self) {
+        self.has_sealed = true;
     }
 
     /// Starts counting again.

@@ -7,7 +7,7 @@ use arrow::{
 };
 use std::sync::Arc;
 
-use super::{chunk::Dead, column::Column, schema::TableSchema};
+use super::{chunk::Dead, column::Column, compaction::CHUNK_BYTES_MAX, schema::TableSchema};
 use crate::{
     Result,
     value::{ColumnReader, Value},
@@ -56,9 +56,9 @@ impl Tail {
         self.len
     }
 
-    /// Rows that still fit.
+    /// Rows that still fit; none once the rows are heavy.
     pub(crate) fn room(&self) -> usize {
-        TAIL_ROWS_MAX - self.len
+        if self.bytes < CHUNK_BYTES_MAX { TAIL_ROWS_MAX - self.len } else { 0 }
     }
 
     /// The value of one column of one row.

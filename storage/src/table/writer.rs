@@ -218,7 +218,7 @@ impl Writers {
     }
 
     /// The cell of a new pending writer.
-    fn begin(&self) -> Arc<WriterCell> {
+    pub(crate) fn begin(&self) -> Arc<WriterCell> {
         let mut state = self.state.lock();
         state.writer_id_last += 1;
         let id = state.writer_id_last;
@@ -272,7 +272,7 @@ impl Writers {
     }
 
     /// Flips a pending writer; answers whether it was pending.
-    fn end(&self, cell: &WriterCell, is_commit: bool) -> bool {
+    pub(crate) fn end(&self, cell: &WriterCell, is_commit: bool) -> bool {
         // Under the lock of `read_view`, so that a view sees all of the writer or nothing.
         let _state = self.state.lock();
         if cell.fate() != Fate::Pending {
