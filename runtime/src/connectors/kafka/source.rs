@@ -293,6 +293,8 @@ impl KafkaSource {
         }
         let end = match &self.end {
             EndOffset::Unbounded => None,
+            // What appeared after the start was empty when its end was asked for.
+            EndOffset::Latest if found.is_late => Some(found.low),
             EndOffset::Latest => Some(found.high),
             EndOffset::Explicit(offsets) => Some(offsets.get(&found.id).copied().unwrap_or(0)),
         };
