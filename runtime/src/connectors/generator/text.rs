@@ -5,16 +5,21 @@ use super::random::Sequence;
 /// The shortest random word.
 const WORD_LEN_MIN: u64 = 3;
 
-/// Appends `length` random letters.
+/// Appends `length` random letters, eight for each draw.
+///
+/// A byte b becomes the letter b · 26 / 256. Every other byte is multiplied in a 16-bit lane of
+/// its own, four at once.
 pub fn letters(random: &mut Sequence, length: usize, out: &mut Vec<u8>) {
-    let mut left = length;
-    while left > 0 {
-        let letters =
-            random.draw().to_le_bytes().map(|byte| b'a' + ((u16::from(byte) * 26) >> 8) as u8);
-        let taken = left.min(letters.len());
-        out.extend_from_slice(&letters[..taken]);
-        left -= taken;
+    const LANES: u64 = 0x00FF_00FF_00FF_00FF;
+    const FIRST_LETTERS: u64 = 0x0101_0101_0101_0101 * b'a' as u64;
+    let end = out.len() + length;
+    while out.len() < end {
+        let bits = random.draw();
+        let even = (((bits & LANES) * 26) >> 8) & LANES;
+        let odd = (((bits >> 8) & LANES) * 26) & !LANES;
+        out.extend_from_slice(&((even | odd) + FIRST_LETTERS).to_le_bytes());
     }
+    out.truncate(end);
 }
 
 /// Length of the random word that begins at `random`: 3 up to below `limit`.
@@ -71,6 +76,18 @@ mod tests {
         digits(42, 4, &mut out);
         digits(u64::MAX, 1, &mut out);
         assert_eq!(out, b"0004218446744073709551615");
+    }
+
+    #[test]
+    fn letters_are_all_of_the_alphabet_and_nothing_else() {
+        let mut out = Vec::new();
+        letters(&mut Sequence::new(1), 9_999, &mut out);
+        assert_eq!(out.len(), 9_999);
+        for letter in b'a'..=b'z' {
+            let count = out.iter().filter(|byte| **byte == letter).count();
+            assert!((300..480).contains(&count), "{} times {}", count, char::from(letter));
+        }
+        assert!(out.iter().all(u8::is_ascii_lowercase));
     }
 
     #[test]
