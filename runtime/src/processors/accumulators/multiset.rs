@@ -1,0 +1,162 @@
+//! `Multiset`: value → weight for each slot: the state of DISTINCT, and of min and max over input
+//! that retracts (the least value is the least distinct value). Linear, so it can be taken back.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{ArrayRef, AsArray, BooleanArray, Int64Array},
+    buffer::BooleanBuffer,
+    compute::filter,
+    datatypes::{DataType, Int64Type},
+};
+
+use super::input::Target;
+use crate::{
+    Result,
+    state::{KeyedMap, keyed_map::NO_ID},
+};
+
+/// Entries of weight zero are dropped once there are so many, and more of them than others.
+const ZEROS_MAX: usize = 1024;
+
+pub(in crate::processors) struct Multiset {
+    value_type: DataType,
+    /// Over (slot, value).
+    entries: KeyedMap,
+    /// By entry; zero means it is not there.
+    weights: Vec<i64>,
+    zero_count: usize,
+}
+
+/// The entries of a multiset as columns.
+pub(in crate::processors) struct Entries {
+    pub(in crate::processors) slots: Vec<u32>,
+    pub(in crate::processors) values: ArrayRef,
+    pub(in crate::processors) weights: Vec<i64>,
+}
+
+impl Multiset {
+    pub(super) fn new(value_type: &DataType) -> Result<Self> {
+        Ok(Self {
+            value_type: value_type.clone(),
+            entries: entry_map(value_type)?,
+            weights: Vec::new(),
+            zero_count: 0,
+        })
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.forget_zeros(|_| false);
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.entries.bytes() + self.weights.capacity() * size_of::<i64>()
+    }
+
+    pub(super) fn update(
+        &mut self,
+        values: &ArrayRef,
+        mask: Option<&BooleanBuffer>,
+        target: Target<'_>,
+    ) -> Result<()> {
+        let row_count = target.slots.len();
+        let mut slots: Vec<u32> = target.slots.to_vec();
+        let mut weights: Vec<i64> =
+            (target.start..target.start + row_count).map(|row| target.weight.at(row)).collect();
+        let mut values = values.slice(target.start, row_count);
+        if let Some(mask) = mask {
+            let mask = mask.slice(target.start, row_count);
+            let mut is_kept = mask.iter();
+            slots.retain(|_| is_kept.next().unwrap_or(false));
+            let mut is_kept = mask.iter();
+            weights.retain(|_| is_kept.next().unwrap_or(false));
+            values = filter(&values, &BooleanArray::new(mask.clone(), None))?;
+        }
+        self.add(&Entries { slots, values, weights }, 1)
+    }
+
+    /// Adds slot i of `other` to slot `targets[i]`, `sign` times.
+    pub(super) fn merge(&mut self, other: &Self, targets: &[u32], sign: i64) -> Result<()> {
+        let mut entries = other.entries(|weight| weight != 0)?;
+        for slot in &mut entries.slots {
+            *slot = targets[*slot as usize];
+        }
+        self.add(&entries, sign)
+    }
+
+    /// Takes in entries, `sign` times.
+    pub(in crate::processors) fn add(&mut self, entries: &Entries, sign: i64) -> Result<()> {
+        if entries.slots.is_empty() {
+            return Ok(());
+        }
+        let slots = entries.slots.iter().map(|&slot| i64::from(slot));
+        let slots: ArrayRef = Arc::new(Int64Array::from_iter_values(slots));
+        let mut ids = Vec::new();
+        let columns = [slots, ArrayRef::clone(&entries.values)];
+        self.entries.ids_of(&columns, entries.slots.len(), &mut ids)?;
+        self.zero_count += self.entries.len() - self.weights.len();
+        self.weights.resize(self.entries.len(), 0);
+        for (id, weight) in ids.into_iter().zip(&entries.weights) {
+            let total = &mut self.weights[id as usize];
+            let was_zero = *total == 0;
+            *total += weight * sign;
+            match (was_zero, *total == 0) {
+                (true, false) => self.zero_count -= 1,
+                (false, true) => self.zero_count += 1,
+                _ => {}
+            }
+        }
+        if self.zero_count > ZEROS_MAX && self.zero_count * 2 > self.weights.len() {
+            self.forget_zeros(|weight| weight != 0);
+        }
+        Ok(())
+    }
+
+    /// The entries whose weight `is_wanted`.
+    pub(in crate::processors) fn entries(
+        &self,
+        is_wanted: impl Fn(i64) -> bool,
+    ) -> Result<Entries> {
+        let ids: Vec<u32> = (0..self.weights.len() as u32)
+            .filter(|&id| is_wanted(self.weights[id as usize]))
+            .collect();
+        let columns = self.entries.columns_of(&ids)?;
+        let slots = columns[0].as_primitive::<Int64Type>().values();
+        Ok(Entries {
+            slots: slots.iter().map(|&slot| slot as u32).collect(),
+            values: ArrayRef::clone(&columns[1]),
+            weights: ids.iter().map(|&id| self.weights[id as usize]).collect(),
+        })
+    }
+
+    /// Moves the entries of slot i to slot `new_slots[i]`; those of forgotten slots go.
+    pub(super) fn remap(&mut self, new_slots: &[u32]) -> Result<()> {
+        let mut entries = self.entries(|weight| weight != 0)?;
+        let is_kept: Vec<bool> =
+            entries.slots.iter().map(|&slot| new_slots[slot as usize] != NO_ID).collect();
+        entries.slots = entries
+            .slots
+            .iter()
+            .map(|&slot| new_slots[slot as usize])
+            .filter(|&slot| slot != NO_ID)
+            .collect();
+        entries.values = filter(&entries.values, &BooleanArray::from(is_kept.clone()))?;
+        let mut is_kept = is_kept.into_iter();
+        entries.weights.retain(|_| is_kept.next().unwrap_or(false));
+        *self = Self::new(&self.value_type)?;
+        self.add(&entries, 1)
+    }
+
+    fn forget_zeros(&mut self, is_kept: impl Fn(i64) -> bool) {
+        let weights = &self.weights;
+        self.entries.retain(|id| is_kept(weights[id as usize]));
+        self.weights.retain(|&weight| is_kept(weight));
+        self.zero_count = 0;
+    }
+}
+
+/// A map over (slot, value). The seed may be fixed: what is placed first is the slot, which the
+/// sender of the values does not choose.
+fn entry_map(value_type: &DataType) -> Result<KeyedMap> {
+    KeyedMap::new(&[DataType::Int64, value_type.clone()], 0x5EED)
+}

@@ -1,0 +1,117 @@
+//! `Pane`: the groups of one pane, compact: slots in order of first sight. Finding the slot of a
+//! key id takes a `SlotMap` as long as there are keys; only a few panes, those that rows fall into
+//! now, have one.
+
+use std::collections::VecDeque;
+
+use super::{groups::Groups, keys::WindowKeys};
+use crate::{Result, processors::accumulators::Aggregate, state::keyed_map::NO_ID};
+
+/// Panes with a slot map at a time. Event time is nearly sorted: two serve almost every row; more
+/// would cost memory for each key.
+const OPEN_MAPS_MAX: usize = 8;
+
+pub(super) struct Pane {
+    /// By slot: the key's id.
+    pub(super) ids: Vec<u32>,
+    pub(super) groups: Groups,
+}
+
+/// Key id → slot in one pane; [`NO_ID`] where the pane has none.
+type SlotMap = Vec<u32>;
+
+/// The slot maps of the panes that rows fall into now.
+#[derive(Default)]
+pub(super) struct SlotMaps {
+    /// Pane and map; the one used last is at the back.
+    open: VecDeque<(i64, SlotMap)>,
+    /// Emptied maps, for their memory.
+    spare: Vec<SlotMap>,
+}
+
+impl Pane {
+    pub(super) fn new(aggregates: &[Aggregate]) -> Result<Self> {
+        Ok(Self { ids: Vec::new(), groups: Groups::new(aggregates)? })
+    }
+
+    /// The slots of `ids`, made where they are missing; `slots` is cleared first.
+    pub(super) fn slots_of(
+        &mut self,
+        map: &mut SlotMap,
+        ids: &[u32],
+        keys: &mut WindowKeys,
+        slots: &mut Vec<u32>,
+    ) {
+        map.resize(keys.len().max(map.len()), NO_ID);
+        slots.clear();
+        slots.extend(ids.iter().map(|&id| {
+            let slot = &mut map[id as usize];
+            if *slot == NO_ID {
+                *slot = self.ids.len() as u32;
+                self.ids.push(id);
+                keys.enter(id);
+            }
+            *slot
+        }));
+        self.groups.resize(self.ids.len());
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.groups.bytes() + self.ids.capacity() * size_of::<u32>()
+    }
+}
+
+impl SlotMaps {
+    /// The map of pane `number`, made if it has none. `ids_of` answers the key ids of a pane.
+    pub(super) fn open<'a>(
+        &mut self,
+        number: i64,
+        ids_of: impl Fn(i64) -> &'a [u32],
+    ) -> &mut SlotMap {
+        let found = self.open.iter().position(|(open, _)| *open == number);
+        let entry = match found.and_then(|position| self.open.remove(position)) {
+            Some(entry) => entry,
+            None => {
+                if self.open.len() >= OPEN_MAPS_MAX
+                    && let Some((oldest, _)) = self.open.front()
+                {
+                    let oldest = *oldest;
+                    self.close(oldest, ids_of(oldest));
+                }
+                let mut map = self.spare.pop().unwrap_or_default();
+                let ids = ids_of(number);
+                let len = ids.iter().max().map_or(0, |&id| id as usize + 1);
+                map.resize(len.max(map.len()), NO_ID);
+                for (slot, &id) in ids.iter().enumerate() {
+                    map[id as usize] = slot as u32;
+                }
+                (number, map)
+            }
+        };
+        self.open.push_back(entry);
+        let (_, map) = self.open.back_mut().expect("an entry was just pushed");
+        map
+    }
+
+    /// Pane `number`, which has these ids, gets no more rows, or not soon.
+    pub(super) fn close(&mut self, number: i64, ids: &[u32]) {
+        let found = self.open.iter().position(|(open, _)| *open == number);
+        let Some((_, mut map)) = found.and_then(|position| self.open.remove(position)) else {
+            return;
+        };
+        ids.iter().for_each(|&id| map[id as usize] = NO_ID);
+        if self.spare.len() < OPEN_MAPS_MAX {
+            self.spare.push(map);
+        }
+    }
+
+    /// Key ids have changed.
+    pub(super) fn forget_all(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let open = self.open.iter().map(|(_, map)| map.capacity());
+        open.chain(self.spare.iter().map(Vec::capacity)).sum::<usize>() * size_of::<u32>()
+    }
+}
