@@ -1,6 +1,10 @@
 //! Operator state: made of two blocks, a keyed map and column chunks. `save` writes them whole,
 //! sorted by partition; any number of instances can restore them.
 
+pub mod keyed_map;
+
+pub use keyed_map::KeyedMap;
+
 use arrow::array::RecordBatch;
 use storage::partition::PartitionId;
 
