@@ -261,6 +261,11 @@ impl Connection {
     }
 }
 
+/// Whether a keyed statement failed only because it may not wait on a connection's thread.
+pub fn must_wait(error: &Error) -> bool {
+    error.code == "40001"
+}
+
 /// The instant `limit` from now.
 fn deadline_after(limit: Duration) -> Option<Instant> {
     Instant::now().checked_add(limit)

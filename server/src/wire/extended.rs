@@ -4,12 +4,15 @@
 
 use std::sync::Arc;
 
-use planner::{Error, OutputColumn, Plan, Prepared, SqlType, plan::SessionStatement};
-use storage::Datum;
+use planner::{
+    Error, OutputColumn, Plan, Prepared, SqlType,
+    plan::{KeyedOutcome, KeyedPlan, SessionStatement},
+};
+use storage::{Datum, table::without_waiting};
 
 use crate::{
     answer::Progress,
-    connection::{Connection, Failure},
+    connection::{Connection, Failure, must_wait},
     execute::Work,
     session::{Block, OpenRows, Portal, PortalState, PreparedEntry, RowTag},
     transaction::{ends_block, first_word},
@@ -276,7 +279,7 @@ impl Connection {
         match self.shared.planner.keyed_plan(&self.session.planner, &prepared) {
             // A keyed answer has at most one row, so no limit can cut it.
             Some(plan) => {
-                let outcome = plan.run(&mut self.session.planner, &values)?;
+                let outcome = self.run_keyed(&plan, values).await?;
                 let Self { session, outbound, .. } = self;
                 let portal = session.portals.get_mut(name.as_str());
                 let portal = portal.ok_or_else(|| no_such_portal(name))?;
@@ -291,6 +294,25 @@ impl Connection {
                 Ok(())
             }
             None => self.execute_planned(name, prepared, values, row_limit).await,
+        }
+    }
+
+    /// Runs a keyed statement right here, or on the pool if it must wait for another client's
+    /// block: this thread serves that client too.
+    async fn run_keyed(
+        &mut self,
+        plan: &Arc<KeyedPlan>,
+        values: Vec<Datum>,
+    ) -> Result<KeyedOutcome, Failure> {
+        match without_waiting(|| plan.run(&mut self.session.planner, &values)) {
+            Err(error) if must_wait(&error) => {
+                let plan = Arc::clone(plan);
+                self.begin_statement();
+                let outcome = self.on_pool(move |session| plan.run(session, &values)).await;
+                self.end_statement();
+                outcome
+            }
+            outcome => Ok(outcome?),
         }
     }
 

@@ -3,9 +3,10 @@
 
 use bytes::Bytes;
 use planner::Statement;
+use storage::table::without_waiting;
 
 use crate::{
-    connection::{Connection, Failure},
+    connection::{Connection, Failure, must_wait},
     execute::Work,
     session::Block,
     transaction::ends_block,
@@ -62,7 +63,13 @@ impl Connection {
             return false;
         };
         let start = self.outbound.buffer.len();
-        let outcome = plan.run(&mut self.session.planner, &values).and_then(|outcome| {
+        // This thread serves others too, so a statement that must wait for another client's block
+        // goes the slow way.
+        let ran = without_waiting(|| plan.run(&mut self.session.planner, &values));
+        if ran.as_ref().is_err_and(must_wait) {
+            return false;
+        }
+        let outcome = ran.and_then(|outcome| {
             if let Some(columns) = &plan.columns {
                 self.outbound.row_description(columns, &[]);
                 for row in &outcome.rows {

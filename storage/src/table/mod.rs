@@ -24,6 +24,7 @@ mod index;
 mod memory;
 mod op;
 mod owner;
+mod patience;
 mod rows;
 mod scan;
 mod schema;
@@ -32,6 +33,7 @@ mod tail;
 mod versions;
 
 pub use handle::{KeyedWrite, RowVersion, ScanLane, Table, TableStats, WriteMode, WriteSummary};
+pub use patience::without_waiting;
 pub use writer::{ReadView, Writer};
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use super::{
     memory::Memory,
     op::{Answer, Op, Output, Request, Run, Status},
     owner::{Holding, Owner},
+    patience::may_wait,
     schema::TableSchema,
     writer::{ReadView, Writers},
 };
@@ -271,6 +272,9 @@ impl Router {
         partition: PartitionId,
         patience: &mut Patience,
     ) -> Result<()> {
+        if !may_wait() {
+            return Err(Error::Conflict);
+        }
         if let Status::Retry { writer: Some(writer) } = status {
             patience.writer_waits += 1;
             if patience.writer_waits > WRITER_WAITS_MAX {
