@@ -118,7 +118,12 @@ impl Request {
             Plan::Modify(plan) => self.modify(session, plan, sql),
             Plan::Command(plan) => Ok(Started::Command(plan.run(session)?)),
             Plan::Session(statement) => Ok(Started::Session(statement)),
-            Plan::CopyIn(copy) => Ok(Started::CopyIn(Box::new(copy))),
+            Plan::CopyIn(copy) => {
+                if let Some(writer) = copy.block_writer() {
+                    session.writer = Some(writer);
+                }
+                Ok(Started::CopyIn(Box::new(copy)))
+            }
             Plan::CopyOut { source, options } => {
                 let rows = self.open(session, *source, sql)?;
                 self.copy_out(rows, options)
