@@ -251,7 +251,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
             // The oldest thing that is remembered of the process is its first connection.
             let sessions = facts(args)?.directory.sessions();
             let started = sessions.iter().map(|session| session.connected_at).min();
-            Ok(instant_value(started.unwrap_or_else(|| i64::default())))
+            Ok(instant_value(started.unwrap_or_else(i64::default)))
         })
         .build(),
         volatile("version", text, |_| Ok(text_value(&version()))).build(),

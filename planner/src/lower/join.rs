@@ -149,7 +149,7 @@ impl Lowering<'_> {
     ) -> Result<Physical> {
         let schema = join.left.schema().join(join.right.schema())?;
         let predicate = self.physical(filter, &schema)?;
-        let stream = (0..stream_count).map(|index| column(index));
+        let stream = (0..stream_count).map(column);
         let table = side.columns.iter().map(|index| column(stream_count + index));
         let columns: Vec<Physical> =
             if is_swapped { table.chain(stream).collect() } else { stream.chain(table).collect() };

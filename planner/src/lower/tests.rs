@@ -4,12 +4,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
-    array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
-    datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
+    array::RecordBatch,
+    datatypes::{DataType, Field, Schema, SchemaRef},
     util::display::{ArrayFormatter, FormatOptions},
 };
 use datafusion::{
-    datasource::MemTable,
     execution::{SessionState, SessionStateBuilder},
     logical_expr::LogicalPlan,
     prelude::{SessionConfig, SessionContext},
@@ -25,17 +24,15 @@ use storage::{
     Grid, GridConfig, Table,
     cluster::control::{Command, MappingRecord, ObjectId, ObjectName, TableRecord},
     env::Env,
-    table::WriteMode,
 };
 
-use super::{JobTarget, StreamParts, plan_job, plan_stream};
+use super::{JobTarget, StreamParts, plan_stream};
 use crate::{
     Error, Result,
     catalog::{mapping::MappingProvider, provider::GridTable},
-    explain,
     functions::stream::install,
     parse::TidewaterDialect,
-    rules::{self, unbounded},
+    rules::{self},
     stream_plan::StreamPlan,
 };
 

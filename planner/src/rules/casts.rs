@@ -53,7 +53,7 @@ pub fn unify_literals(operands: &mut [Expr], schema: &DFSchema) -> Result<bool> 
         .filter(|operand| !is_string_literal(operand))
         .filter_map(|operand| operand.get_type_if_known(schema))
         .find(|data_type| *data_type != DataType::Null);
-    let Some(target) = target.filter(|target| takes_literals(target)) else { return Ok(false) };
+    let Some(target) = target.filter(takes_literals) else { return Ok(false) };
     let target = match target {
         // A literal brings digits of its own.
         DataType::Decimal128(..) => SqlType::NumericAny.arrow(),

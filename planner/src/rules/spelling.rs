@@ -381,7 +381,7 @@ pub fn name_fields(expr: &mut Expr) {
             && let Expr::Identifier(name) = field
         {
             let name = crate::parse::fold(name);
-            *field = Expr::Value(ast::Value::SingleQuotedString(name).with_empty_span());
+            *field = Expr::Value(Value::SingleQuotedString(name).with_empty_span());
         }
     }
 }

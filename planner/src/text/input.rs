@@ -173,7 +173,7 @@ fn hex_bytes(hex: &str) -> Result<Vec<u8>> {
         })
     };
     let digits: Vec<u8> = hex.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return Err(Error::new("22023", "invalid hexadecimal data: odd number of digits"));
     }
     digits.chunks(2).map(|pair| Ok(nibble(pair[0])? << 4 | nibble(pair[1])?)).collect()

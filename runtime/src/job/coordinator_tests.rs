@@ -48,7 +48,7 @@ impl World {
     }
 
     fn one_of(&mut self, count: u64) -> bool {
-        self.rng.next_u64() % count == 0
+        self.rng.next_u64().is_multiple_of(count)
     }
 
     fn deliver(&mut self, event: Event) {

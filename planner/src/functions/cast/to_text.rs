@@ -57,11 +57,11 @@ pub fn write(source: &ArrayRef, source_type: &SqlType, zone: &TimeZone) -> Resul
             output::interval(value.months, value.days, value.nanoseconds, out);
         }),
         DataType::Binary => {
-            build(source.as_binary::<i32>().iter(), |bytes, out| output::bytea(bytes, out))
+            build(source.as_binary::<i32>().iter(), output::bytea)
         }
         DataType::FixedSizeBinary(16) => {
             let array: FixedSizeBinaryArray = downcast_array(source.as_ref());
-            build(array.iter(), |bytes, out| output::uuid(bytes, out))
+            build(array.iter(), output::uuid)
         }
         DataType::List(_) => lists(source, source_type, zone)?,
         DataType::Boolean | DataType::Null => {
