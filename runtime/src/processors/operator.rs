@@ -30,7 +30,7 @@ where
     }
 
     fn schema(&self) -> SchemaRef {
-        self.schema.clone()
+        SchemaRef::clone(&self.schema)
     }
 }
 

@@ -65,7 +65,7 @@ impl Processor for Project {
                 exprs.iter().map(|named| evaluate(&named.expr, &batch.rows)).collect::<Result<_>>();
             // The row count must be said: a projection may have no columns.
             let options = RecordBatchOptions::new().with_row_count(Some(batch.len()));
-            let rows = RecordBatch::try_new_with_options(output.clone(), columns?, &options)?;
+            let rows = RecordBatch::try_new_with_options(Arc::clone(output), columns?, &options)?;
             Ok(Some(batch.with_rows(rows)))
         })
     }

@@ -17,12 +17,12 @@ use crate::{
 
 /// All inputs' rows, as they come; inputs have equal types, the output has `output`'s names.
 pub fn union(output: SchemaRef) -> Arc<dyn ProcessorSupplier> {
-    let schema = output.clone();
+    let schema = Arc::clone(&output);
     Arc::new(OperatorSupplier {
         description: "union".to_owned(),
         schema,
         make: move || {
-            Ok(Box::new(Union { output: output.clone(), refused: None }) as Box<dyn Processor>)
+            Ok(Box::new(Union { output: Arc::clone(&output), refused: None }) as Box<dyn Processor>)
         },
     })
 }
@@ -38,7 +38,7 @@ impl Processor for Union {
         map_batches(refused, inbox, outbox, |batch| {
             let options = RecordBatchOptions::new().with_row_count(Some(batch.len()));
             let columns = batch.rows.columns().to_vec();
-            let rows = RecordBatch::try_new_with_options(output.clone(), columns, &options)?;
+            let rows = RecordBatch::try_new_with_options(Arc::clone(output), columns, &options)?;
             Ok(Some(batch.with_rows(rows)))
         })
     }

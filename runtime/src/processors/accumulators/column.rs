@@ -45,7 +45,7 @@ pub(in crate::processors) enum StateColumn {
     FloatSum(Vec<f64>),
     SquareSum(Vec<f64>),
     Extreme(Extreme),
-    Multiset(Multiset),
+    Multiset(Box<Multiset>),
 }
 
 impl StateColumn {
@@ -59,7 +59,9 @@ impl StateColumn {
             ColumnKind::Extreme { value_type, is_max } => {
                 Self::Extreme(Extreme::new(value_type, *is_max)?)
             }
-            ColumnKind::Multiset { value_type } => Self::Multiset(Multiset::new(value_type)?),
+            ColumnKind::Multiset { value_type } => {
+                Self::Multiset(Box::new(Multiset::new(value_type)?))
+            }
         })
     }
 
@@ -243,7 +245,7 @@ impl StateColumn {
             Self::SquareSum(_) => {
                 Self::SquareSum(array.as_primitive::<Float64Type>().values().to_vec())
             }
-            Self::Extreme(extreme) => Self::Extreme(extreme.from_array(array)?),
+            Self::Extreme(extreme) => Self::Extreme(extreme.restored(array)?),
             Self::Multiset(_) => {
                 return Err(Error::Internal("a multiset is not one column".to_owned()));
             }

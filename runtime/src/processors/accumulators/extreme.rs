@@ -188,7 +188,7 @@ impl Extreme {
     }
 
     /// A column of the same kind with the rows of a saved one.
-    pub(super) fn from_array(&self, array: &ArrayRef) -> Result<Self> {
+    pub(super) fn restored(&self, array: &ArrayRef) -> Result<Self> {
         let best = match self.best {
             Best::Int(_) => Best::Int(array.as_primitive::<Int64Type>().values().to_vec()),
             Best::Wide(_) => Best::Wide(array.as_primitive::<Decimal128Type>().values().to_vec()),

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
+use arrow::array::ArrayRef;
 use storage::metrics::Metric;
 
 use super::{
@@ -81,8 +82,13 @@ impl SlidingWindow {
         let split = Split::new(batch, spec.time_column, &self.plan.alignment)?;
         self.metrics.skipped_rows.add(split.null_count as i64);
         let Some((batch, runs)) = self.without_late(split)? else { return Ok(()) };
-        let keys: Vec<_> =
-            spec_keys(&self.plan).map(|key| batch.rows.column(key).clone()).collect();
+        let keys: Vec<_> = self
+            .plan
+            .spec
+            .keys
+            .iter()
+            .map(|&key| ArrayRef::clone(batch.rows.column(key)))
+            .collect();
         let mut ids = std::mem::take(&mut self.ids);
         self.keys.ids_of(&keys, batch.len(), &mut ids)?;
         let inputs = Inputs::new(&self.plan.aggregates, &batch)?;
@@ -271,10 +277,6 @@ impl SlidingWindow {
         let end = last.map(|(&pane, _)| self.plan.alignment.last_window(pane) + 1);
         end.or(self.first_open).unwrap_or(i64::MIN)
     }
-}
-
-fn spec_keys(plan: &WindowPlan) -> impl Iterator<Item = usize> {
-    plan.spec.keys.iter().copied()
 }
 
 impl Processor for SlidingWindow {
