@@ -111,6 +111,8 @@ impl Context {
         if session.writer.is_some() {
             state.config_mut().set_extension(Arc::new(OpenBlock));
         }
+        // Expressions take the configuration, and with it the facts, from here.
+        state.mark_start_execution();
         state
     }
 
