@@ -5,9 +5,12 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, StringArray, UInt32Array},
+    array::{
+        Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, ListArray, StringArray,
+        StructArray, UInt32Array,
+    },
     compute::cast,
-    datatypes::{DataType, Int64Type},
+    datatypes::{DataType, Field, Fields, Int64Type},
 };
 use datafusion::{
     error::Result,
@@ -84,6 +87,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
         truth("pg_relation_is_publishable", no),
         truth("pg_is_in_recovery", no),
         truth("pg_is_other_temp_schema", no),
+        Function::new("pg_expanded_array", |_| Ok(expanded_type()), expand_array).build(),
         Function::new("quote_ident", TEXT, |args| strings(args, quote_ident)).build(),
         Function::new("quote_literal", TEXT, |args| strings(args, quote_literal)).build(),
         Function::new("pg_size_pretty", TEXT, |args| texts(args, |n| Some(size_pretty(n)))).build(),
@@ -251,7 +255,8 @@ fn finder(args: &ScalarFunctionArgs, kind: &str) -> Result<Finder> {
         "regclass" => {
             let objects = objects::objects(&facts.state);
             Box::new(move |name| {
-                numeric(name).or_else(|| objects::find(&objects, name).map(|object| object.oid))
+                let found = || objects::find(&objects, name).map(|object| object.oid);
+                numeric(name).or_else(found).or_else(|| objects::catalog_table_oid(name))
             })
         }
         "regtype" => Box::new(move |name| numeric(name).or_else(|| types::oid_by_name(name))),
@@ -330,6 +335,36 @@ fn size_pretty(bytes: i64) -> String {
     format!("{} {}", value.round(), UNITS[unit])
 }
 
+/// `{x: element, n: its position}` for each element.
+fn expanded_type() -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(DataType::Struct(expanded_fields()), true)))
+}
+
+fn expanded_fields() -> Fields {
+    let fields = ["x", "n"].map(|name| Field::new(name, DataType::Int32, true));
+    Fields::from(fields.to_vec())
+}
+
+/// What JDBC unnests to learn a key's columns and their order.
+fn expand_array(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let array = array_argument(args, 0)?;
+    let lists = array.as_list::<i32>();
+    let elements = cast(lists.values(), &DataType::Int32)?;
+    let mut positions = vec![0i32; elements.len()];
+    for window in lists.offsets().windows(2) {
+        let range = window[0] as usize..window[1] as usize;
+        for (position, slot) in (1..).zip(&mut positions[range]) {
+            *slot = position;
+        }
+    }
+    let positions: ArrayRef = Arc::new(Int32Array::from(positions));
+    let values = StructArray::new(expanded_fields(), vec![elements, positions], None);
+    let field = Arc::new(Field::new_list_field(DataType::Struct(expanded_fields()), true));
+    let nulls = lists.nulls().cloned();
+    let list = ListArray::new(field, lists.offsets().clone(), Arc::new(values), nulls);
+    answer(args, Arc::new(list))
+}
+
 /// `{k=v}` → `{"k 'v'"}`: how psql shows the options of a foreign table.
 fn options_quoted(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     let array = array_argument(args, 0)?;
@@ -346,6 +381,6 @@ fn options_quoted(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     };
     let offsets = lists.offsets().clone();
     let nulls = lists.nulls().cloned();
-    let list = arrow::array::ListArray::new(field, offsets, values, nulls);
+    let list = ListArray::new(field, offsets, values, nulls);
     answer(args, Arc::new(list))
 }

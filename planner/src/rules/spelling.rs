@@ -242,6 +242,13 @@ fn compare_by_oid(operand: &mut Expr) {
 fn rewrite_function(expr: &mut Expr) {
     let Expr::Function(function) = expr else { return };
     strip_schema(&mut function.name);
+    if function.name.to_string() == "_pg_expandarray" {
+        // A function of PostgreSQL's that answers rows; here it answers a list of them.
+        function.name = ObjectName::from(vec![Ident::new("pg_expanded_array")]);
+        let expanded = take(expr);
+        *expr = call("unnest", vec![expanded]);
+        return;
+    }
     let is_array =
         function.name.0.len() == 1 && function.name.to_string().eq_ignore_ascii_case("array");
     if is_array && matches!(function.args, ast::FunctionArguments::Subquery(_)) {

@@ -14,6 +14,8 @@ use crate::{SqlType, catalog::sys, parse};
 const FIRST_USER_OID: i64 = 16_384;
 /// The first oid of our own system tables.
 const FIRST_SYS_OID: i64 = 12_100;
+/// The first oid of the tables of `pg_catalog` that clients do not know by heart.
+const FIRST_CATALOG_OID: i64 = 11_000;
 /// Distance from a table to the index of its key.
 const INDEX_OFFSET: i64 = 1 << 30;
 /// Distance from a table to the constraint of its key.
@@ -162,6 +164,22 @@ pub fn objects(state: &ControlState) -> Vec<Object> {
         kind: Kind::System,
     });
     users.chain(system).collect()
+}
+
+/// The oid of a table of `pg_catalog` by its name; PostgreSQL's own where clients know it by heart.
+pub fn catalog_table_oid(name: &str) -> Option<i64> {
+    let name = name.strip_prefix("pg_catalog.").unwrap_or(name);
+    let known = match name {
+        "pg_type" => Some(1247),
+        "pg_attribute" => Some(1249),
+        "pg_proc" => Some(1255),
+        "pg_class" => Some(1259),
+        "pg_database" => Some(1262),
+        "pg_namespace" => Some(2615),
+        _ => None,
+    };
+    let position = || super::columns::tables("pg_catalog").iter().position(|table| table == name);
+    known.or_else(|| position().map(|position| FIRST_CATALOG_OID + position as i64))
 }
 
 /// The relation a client means by a name, `schema.name` or through the search path.

@@ -4,7 +4,10 @@ use crate::functions::testing::{plan_in, rows_in, system_context};
 
 /// psql's queries: the command and the text.
 fn psql_queries() -> Vec<(String, String)> {
-    let text = include_str!("psql.sql");
+    queries(include_str!("psql.sql"))
+}
+
+fn queries(text: &str) -> Vec<(String, String)> {
     let blocks = text.split("\n-- ").skip(1);
     blocks
         .filter_map(|block| block.split_once('\n'))
@@ -18,9 +21,10 @@ fn query(command: &str, position: usize) -> String {
 }
 
 #[test]
-fn every_query_of_psql_is_planned() {
+fn every_query_of_psql_and_drivers_is_planned() {
     let context = system_context();
-    let failures: Vec<String> = psql_queries()
+    let all = [psql_queries(), queries(include_str!("drivers.sql"))].concat();
+    let failures: Vec<String> = all
         .iter()
         .filter_map(|(command, sql)| {
             let error = plan_in(&context, sql).err()?;
@@ -93,4 +97,21 @@ fn the_standard_views_tell_the_same() {
         ["t|0|0|memory"]
     );
     assert_eq!(rows_in(&context, "SELECT count(*), sum(rows) FROM sys.partitions"), ["271|0"]);
+}
+
+#[test]
+fn jdbc_reads_tables_columns_and_keys() {
+    let context = system_context();
+    let queries = queries(include_str!("drivers.sql"));
+    let rows = |name: &str| {
+        let (_, sql) = queries.iter().find(|(command, _)| command == name).unwrap();
+        rows_in(&context, sql)
+    };
+    assert_eq!(rows("jdbc getTables"), ["|public|t|TABLE|NULL|||||"]);
+    assert_eq!(rows("jdbc getPrimaryKeys"), ["|public|t|k|1|t_pkey"]);
+    let columns = rows("jdbc getColumns");
+    assert_eq!(columns.len(), 4);
+    assert_eq!(columns[0], "public|t|k|20|true|-1|8|-1|1|NULL|NULL|NULL|NULL|0|b");
+    assert_eq!(rows("psycopg TypeInfo"), ["int4|23|1007|integer|,"]);
+    assert_eq!(rows("sqlalchemy get_table_names"), ["t"]);
 }
