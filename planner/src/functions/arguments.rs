@@ -38,7 +38,8 @@ impl Arguments {
         for (position, argument) in arguments.into_iter().enumerate() {
             let (index, value) = match argument {
                 FunctionArg::Unnamed(value) => (position, value),
-                FunctionArg::Named { name, arg, .. } => {
+                FunctionArg::Named { name, arg, .. }
+                | FunctionArg::ExprNamed { name: ast::Expr::Identifier(name), arg, .. } => {
                     let wanted = name.value.to_lowercase();
                     let index = parameters.iter().position(|parameter| *parameter == wanted);
                     let index = index.ok_or_else(|| {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
     array::RecordBatch,
-    datatypes::{DataType, Field, Schema, SchemaRef},
+    datatypes::{DataType, Field, Schema},
     util::display::{ArrayFormatter, FormatOptions},
 };
 use datafusion::{
@@ -21,18 +21,20 @@ use runtime::{
     execution::{Engine, EngineConfig},
 };
 use storage::{
-    Grid, GridConfig, Table,
+    Datum, Grid, GridConfig, Table,
     cluster::control::{Command, MappingRecord, ObjectId, ObjectName, TableRecord},
     env::Env,
+    table::{KeyedWrite, WriteMode},
 };
 
-use super::{JobTarget, StreamParts, plan_stream};
+use super::{JobTarget, StreamParts, plan_job, plan_stream};
 use crate::{
     Error, Result,
     catalog::{mapping::MappingProvider, provider::GridTable},
+    explain,
     functions::stream::install,
     parse::TidewaterDialect,
-    rules::{self},
+    rules,
     stream_plan::StreamPlan,
 };
 
@@ -92,19 +94,6 @@ impl World {
         };
         let provider = MappingProvider::new(Arc::new(record), self.parts.clone());
         self.context.register_table(name, provider).expect("register");
-    }
-
-    fn discard(&self, name: &str, schema: SchemaRef) -> JobTarget {
-        JobTarget::Mapping(Arc::new(MappingRecord {
-            id: ObjectId(0),
-            name: ObjectName::public(name),
-            external_name: name.to_owned(),
-            connector: "Discard".to_owned(),
-            options: BTreeMap::new(),
-            schema,
-            columns: vec![],
-            watermark: None,
-        }))
     }
 
     fn table(&self, name: &str, columns: &[(&str, DataType)], key: &[usize]) -> Arc<Table> {
@@ -171,8 +160,8 @@ impl World {
     /// Rows of a bounded query, by DataFusion.
     fn bounded(&self, sql: &str) -> Vec<String> {
         let state = self.state();
+        let plan = self.analysed(sql).expect(sql);
         let batches = block_on(async {
-            let plan = self.analysed(sql).expect(sql);
             let plan = state.optimize(&plan).expect("optimize");
             let plan = state.create_physical_plan(&plan).await.expect("physical plan");
             datafusion::physical_plan::collect(plan, state.task_ctx()).await.expect("rows")
@@ -218,4 +207,152 @@ fn stateless_nexmark_queries_plan_without_exchange() {
         assert!(text.contains("[to-one]"), "{text}");
         assert!(!text.contains("partitioned"), "{text}");
     }
+}
+
+#[test]
+fn window_is_partitioned_by_its_keys_and_reads_only_its_columns() {
+    let world = World::nexmark();
+    let text = world.explained(
+        "SELECT window_start, window_end, auction, count(*) AS n FROM TABLE(HOP(TABLE \
+         (SELECT (bid).auction AS auction, date_time FROM events WHERE event_type = 2), \
+         DESCRIPTOR(date_time), INTERVAL '10' SECOND, INTERVAL '2' SECOND)) \
+         GROUP BY window_start, window_end, auction HAVING count(*) > 1",
+    );
+    assert!(text.contains("[partitioned by"), "{text}");
+    assert!(text.contains("hop(window 10 s, slide 2 s)"), "{text}");
+    assert!(!text.contains("person"), "{text}");
+}
+
+#[test]
+fn job_into_a_table_is_partitioned_by_the_tables_key() {
+    let world = World::nexmark();
+    let table = world.table("t", &[("v", DataType::Int64), ("k", DataType::Int64)], &[1]);
+    let plan = world.analysed("SELECT id AS v, k FROM numbers").expect("plan");
+    let target = JobTarget::Table { table, mode: WriteMode::Upsert };
+    let dag = plan_job(&world.state(), plan, &target, &world.parts).expect("job");
+    let text = explain::dag_text(&dag).join("\n");
+    assert!(text.starts_with("sink(t) (one per worker): upsert(t)"), "{text}");
+    assert!(text.contains("[partitioned by k]"), "{text}");
+}
+
+#[test]
+fn job_whose_columns_are_not_the_targets_is_refused() {
+    let world = World::nexmark();
+    let table = world.table("t", &[("v", DataType::Int64)], &[0]);
+    let target = JobTarget::Table { table, mode: WriteMode::Insert };
+    for (sql, code) in
+        [("SELECT id, k FROM numbers", "42601"), ("SELECT id::text FROM numbers", "42804")]
+    {
+        let plan = world.analysed(sql).expect("plan");
+        match plan_job(&world.state(), plan, &target, &world.parts) {
+            Ok(dag) => panic!("{sql}: {:?}", explain::dag_text(&dag)),
+            Err(error) => assert_eq!(error.code, code, "{sql}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn endless_state_is_refused_with_what_to_use_instead() {
+    let world = World::nexmark();
+    let cases = [
+        ("SELECT k, count(*) FROM numbers GROUP BY k", "TUMBLE"),
+        ("SELECT DISTINCT k FROM numbers", "TUMBLE"),
+        ("SELECT id FROM numbers ORDER BY id", "CREATE JOB"),
+        ("SELECT id, row_number() OVER (ORDER BY id) FROM numbers", "CREATE JOB"),
+        ("SELECT a.id FROM numbers a JOIN numbers b ON a.id = b.id", "CREATE JOB"),
+        (
+            "SELECT window_end, count(*) FROM TABLE(TUMBLE(TABLE numbers, DESCRIPTOR(ts), \
+             INTERVAL '1' SECOND)) GROUP BY window_end",
+            "WATERMARK FOR ts",
+        ),
+        ("SELECT 1 FROM numbers WHERE id IN (SELECT id FROM numbers)", "FROM"),
+    ];
+    for (sql, hint) in cases {
+        let error = world.refused(sql);
+        assert_eq!(error.code, "0A000", "{sql}: {error}");
+        assert!(error.hint.as_deref().is_some_and(|text| text.contains(hint)), "{sql}: {error:?}");
+    }
+}
+
+#[test]
+fn malformed_window_arguments_are_named() {
+    let world = World::nexmark();
+    let named = "TUMBLE(window_size => INTERVAL '1' SECOND, input => TABLE few, time_col => DESCRIPTOR(ts))";
+    assert!(world.analysed(&format!("SELECT * FROM TABLE({named})")).is_ok());
+    for (call, code) in [
+        ("TUMBLE(TABLE few, DESCRIPTOR(ts), INTERVAL '0' SECOND)", "42804"),
+        ("TUMBLE(TABLE few, DESCRIPTOR(ts), INTERVAL '1' MONTH)", "42804"),
+        ("TUMBLE(TABLE few, DESCRIPTOR(ts))", "42883"),
+        ("TUMBLE(TABLE few, DESCRIPTOR(nothing), INTERVAL '1' SECOND)", "42703"),
+        ("TUMBLE(TABLE few, DESCRIPTOR(ts), INTERVAL '1' SECOND, slide => 1)", "42883"),
+        ("SESSION(TABLE few, DESCRIPTOR(ts), INTERVAL '1' SECOND)", "0A000"),
+        ("few TABLESAMPLE BERNOULLI (10)", "0A000"),
+    ] {
+        let error = world.analysed(&format!("SELECT * FROM {call}")).expect_err(call);
+        assert_eq!(error.code, code, "{call}: {error}");
+    }
+}
+
+/// The same query over the same rows, as a dag and by DataFusion.
+#[test]
+fn dag_and_datafusion_answer_alike() {
+    let world = World::nexmark();
+    let window = |function: &str, select: &str, group: &str| {
+        format!("SELECT {select} FROM TABLE({function}) GROUP BY {group}")
+    };
+    let tumble = "TUMBLE(TABLE few, DESCRIPTOR(ts), INTERVAL '0.0002' SECOND)";
+    let hop = "HOP(TABLE few, DESCRIPTOR(ts), 500, 200)";
+    let queries = [
+        "SELECT id, k + v AS s, -k FROM few WHERE id % 3 = 1 OR k > 5".to_owned(),
+        "SELECT count(*) FROM few".replace("count(*)", "id"),
+        "SELECT id FROM few UNION ALL SELECT k FROM few WHERE id < 10".to_owned(),
+        format!("SELECT id, window_start, window_end FROM TABLE({hop})"),
+        window(tumble, "window_end, count(*), sum(v), avg(v)", "window_start, window_end"),
+        window(tumble, "k % 3 AS g, window_start, min(v), max(id)", "k % 3, window_start"),
+        window(
+            hop,
+            "k, window_end, count(DISTINCT v), sum(v) FILTER (WHERE id > 20)",
+            "k, window_end",
+        ),
+        window(hop, "window_end, count(*) AS n", "window_end HAVING count(*) > 2"),
+        window(tumble, "DISTINCT window_start, k", "window_start, k"),
+        "SELECT v FROM TABLE(generate_series(3, 9, 2))".to_owned(),
+    ];
+    for sql in &queries {
+        assert_eq!(sorted(world.streamed(sql)), sorted(world.bounded(sql)), "{sql}");
+        assert!(!world.streamed(sql).is_empty(), "{sql} answers nothing");
+    }
+}
+
+#[test]
+fn stream_joins_a_table_by_its_key_as_the_bounded_join_does() {
+    let world = World::nexmark();
+    let table = world.table("t", &[("id", DataType::Int64), ("w", DataType::Int64)], &[0]);
+    for id in 0..50 {
+        let row = vec![Datum::Int(id), Datum::Int(id * 10)];
+        table.write(&KeyedWrite::Put { mode: WriteMode::Insert, row }).expect("write");
+    }
+    let series = |rows: &[&str]| rows.iter().map(|row| (*row).to_owned()).collect::<Vec<_>>();
+    let sql = "SELECT s.v, t.w FROM TABLE(generate_series(48, 51)) s JOIN t ON s.v = t.id";
+    assert_eq!(sorted(world.streamed(sql)), series(&["48|480", "49|490"]));
+    let sql = "SELECT s.v, t.w FROM TABLE(generate_series(48, 51)) s \
+               LEFT JOIN t FOR SYSTEM_TIME AS OF PROCTIME() ON s.v = t.id AND t.w > 480";
+    assert_eq!(sorted(world.streamed(sql)), series(&["48|NULL", "49|490", "50|NULL", "51|NULL"]));
+    let sql = "SELECT t.w, s.v FROM t JOIN TABLE(generate_series(1, 2)) s ON s.v = t.id";
+    assert_eq!(sorted(world.streamed(sql)), series(&["10|1", "20|2"]));
+    let error = world.refused("SELECT s.id FROM numbers s JOIN t ON s.id = t.w");
+    assert!(error.hint.is_some_and(|hint| hint.contains("id")), "the key is named");
+}
+
+#[test]
+fn limit_ends_a_stream_also_inside_a_bounded_query() {
+    let world = World::nexmark();
+    assert_eq!(
+        world.streamed("SELECT v FROM TABLE(generate_stream(100000)) LIMIT 3"),
+        ["0", "1", "2"]
+    );
+    assert_eq!(
+        world.bounded("SELECT count(*) FROM (SELECT id FROM numbers LIMIT 50) AS q"),
+        ["50"]
+    );
 }
