@@ -32,7 +32,7 @@ const STATEMENTS: [&str; 3] = [
      SELECT channel, window_end, count(*) AS bids, max(price) AS top_price\n\
      FROM TABLE(TUMBLE(\n  \
      (SELECT (bid).channel AS channel, (bid).price AS price, date_time\n   \
-     FROM auctions\n   \
+     FROM TABLE(IMPOSE_ORDER(TABLE auctions, DESCRIPTOR(date_time), INTERVAL '0.1' SECOND))\n   \
      WHERE event_type = 2 AND (bid).channel IN ('Apple', 'Baidu', 'Facebook', 'Google')),\n  \
      DESCRIPTOR(date_time), INTERVAL '1' SECOND))\n\
      GROUP BY channel, window_start, window_end",
