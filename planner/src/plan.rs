@@ -22,6 +22,7 @@ pub use crate::{
 pub type RowStream = Pin<Box<dyn Stream<Item = Result<RecordBatch>> + Send>>;
 
 /// What a statement asks for.
+#[expect(clippy::large_enum_variant, reason = "made once a statement and moved, never stored")]
 pub enum Plan {
     /// A statement about one key: run it at once on the connection's thread.
     Keyed(Arc<KeyedPlan>, Vec<Datum>),

@@ -31,6 +31,7 @@ use crate::{
 
 /// What is known of a statement before its values are.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "made once a statement and kept behind an Arc")]
 pub(crate) enum Prepare {
     /// A statement about one full key.
     Keyed(Arc<KeyedPlan>),

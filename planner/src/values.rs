@@ -30,15 +30,6 @@ pub fn scalar_of(datum: &Datum, sql_type: &SqlType) -> Result<ScalarValue> {
     })
 }
 
-/// A scalar as a datum of a type; the scalar is cast if it is of another.
-pub fn datum_of(scalar: &ScalarValue, sql_type: &SqlType) -> Result<Datum> {
-    if scalar.is_null() {
-        return Ok(Datum::Null);
-    }
-    let array = cast_array(&scalar.to_array()?, &sql_type.arrow())?;
-    Ok(datum_at(&array, 0)?)
-}
-
 /// Casts strictly: what does not fit is an error, never NULL.
 pub fn cast_array(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
     if array.data_type() == data_type {
@@ -154,8 +145,3 @@ fn uuid(text: &str) -> Option<Vec<u8>> {
 }
 
 const UUID_BYTES: usize = 16;
-
-/// An array's values as datums.
-pub fn datums(array: &ArrayRef) -> Result<Vec<Datum>> {
-    (0..array.len()).map(|row| Ok(datum_at(array, row)?)).collect()
-}

@@ -1,6 +1,8 @@
 //! The server as real clients and hostile ones see it: a driver over the extended protocol, and
 //! raw bytes where no driver would send them. SQL itself is specified in `sql-tests/`.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 use std::{
     io::{Read, Write},
     net::TcpStream,

@@ -67,6 +67,7 @@ pub struct SourceColumns {
 
 impl MappingProvider {
     /// The provider of a mapping.
+    #[expect(clippy::new_ret_no_self, reason = "callers only need it as a relation")]
     pub fn new(record: Arc<MappingRecord>, parts: StreamParts) -> Arc<dyn TableProvider> {
         Self::of(SourceKind::Mapping(record), parts)
     }

@@ -25,9 +25,7 @@ pub fn drop_objects(
     for name in names {
         match check(context, kind, name) {
             Ok(()) => dropped.push(name),
-            Err(error)
-                if if_exists && error.code == "42P01" || error.code == "42704" && if_exists =>
-            {
+            Err(error) if if_exists && matches!(error.code, "42P01" | "42704") => {
                 let (_, name) = parse::object_name(name)?;
                 let notice = format!("{word} \"{name}\" does not exist, skipping");
                 outcome.notices.push(("00000", notice));

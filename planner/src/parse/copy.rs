@@ -41,6 +41,9 @@ pub struct CopyTable {
     pub columns: Vec<ast::Ident>,
 }
 
+/// Options as written: lower-case name, and the value if there is one.
+type WrittenOptions = Vec<(String, Option<String>)>;
+
 /// After `COPY`, when a table name follows.
 pub fn parse_table(parser: &mut Parser<'_>) -> Result<CopyTable, ParserError> {
     let table = parser.parse_object_name(false)?;
@@ -53,9 +56,7 @@ pub fn parse_table(parser: &mut Parser<'_>) -> Result<CopyTable, ParserError> {
 }
 
 /// From `FROM` or `TO` on: whether it copies in, and the options as written.
-pub fn parse_tail(
-    parser: &mut Parser<'_>,
-) -> Result<(bool, Vec<(String, Option<String>)>), ParserError> {
+pub fn parse_tail(parser: &mut Parser<'_>) -> Result<(bool, WrittenOptions), ParserError> {
     let is_in = if take_word(parser, "FROM") {
         true
     } else if take_word(parser, "TO") {

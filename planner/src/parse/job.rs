@@ -37,10 +37,11 @@ pub enum AlterJob {
     Options,
 }
 
+/// IF NOT EXISTS, name, OPTIONS as written.
+type JobHead = (bool, ast::Ident, Vec<(ast::Expr, ast::Expr)>);
+
 /// After `CREATE JOB`, up to `AS`.
-pub fn parse_create_head(
-    parser: &mut Parser<'_>,
-) -> Result<(bool, ast::Ident, Vec<(ast::Expr, ast::Expr)>), ParserError> {
+pub fn parse_create_head(parser: &mut Parser<'_>) -> Result<JobHead, ParserError> {
     let if_not_exists = take_words(parser, &["IF", "NOT", "EXISTS"]);
     let name = parser.parse_identifier()?;
     let options = match take_word(parser, "OPTIONS") {

@@ -28,20 +28,21 @@ pub fn check(tokens: &[TokenWithSpan]) -> Result<()> {
         match &token.token {
             Token::Whitespace(_) => continue,
             Token::LParen | Token::LBracket | Token::LBrace => runs.push(0),
-            Token::RParen | Token::RBracket | Token::RBrace
-                if runs.len() > 1 => {
-                    runs.pop();
-                }
+            Token::RParen | Token::RBracket | Token::RBrace if runs.len() > 1 => {
+                runs.pop();
+            }
             Token::Word(word)
                 if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("case") =>
             {
                 runs.push(0);
             }
             Token::Word(word)
-                if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("end")
-                && runs.len() > 1 => {
-                    runs.pop();
-                }
+                if word.quote_style.is_none()
+                    && word.value.eq_ignore_ascii_case("end")
+                    && runs.len() > 1 =>
+            {
+                runs.pop();
+            }
             Token::Comma | Token::SemiColon => {
                 if let Some(run) = runs.last_mut() {
                     *run = 0;

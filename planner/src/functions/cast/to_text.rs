@@ -56,9 +56,7 @@ pub fn write(source: &ArrayRef, source_type: &SqlType, zone: &TimeZone) -> Resul
         DataType::Interval(_) => primitives::<IntervalMonthDayNanoType>(source, |value, out| {
             output::interval(value.months, value.days, value.nanoseconds, out);
         }),
-        DataType::Binary => {
-            build(source.as_binary::<i32>().iter(), output::bytea)
-        }
+        DataType::Binary => build(source.as_binary::<i32>().iter(), output::bytea),
         DataType::FixedSizeBinary(16) => {
             let array: FixedSizeBinaryArray = downcast_array(source.as_ref());
             build(array.iter(), output::uuid)
