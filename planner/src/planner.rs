@@ -118,9 +118,11 @@ impl Objects {
         if self.checked_at.load(Ordering::Relaxed) == state.catalog_version {
             return true;
         }
-        let is_current = self.named.iter().all(|(name, id)| {
-            state.relations.get(name).is_some_and(|relation| relation.id() == *id)
-        });
+        // A statement that names nothing of ours may name something once it exists.
+        let is_current = !self.named.is_empty()
+            && self.named.iter().all(|(name, id)| {
+                state.relations.get(name).is_some_and(|relation| relation.id() == *id)
+            });
         if is_current {
             self.checked_at.store(state.catalog_version, Ordering::Relaxed);
         }

@@ -150,6 +150,8 @@ fn setting_columns(name: &str) -> Vec<OutputColumn> {
     let column = |name: &str| OutputColumn { name: name.to_owned(), sql_type: SqlType::Text };
     match name {
         "all" => vec![column("name"), column("setting"), column("description")],
+        // PostgreSQL spells this one so.
+        "timezone" => vec![column("TimeZone")],
         name => vec![column(name)],
     }
 }
@@ -336,7 +338,10 @@ fn show_setting(session: &Session, name: &str) -> Result<Plan> {
         return Ok(Plan::Rows { columns, batches: vec![batch], tag: "SHOW" });
     }
     match session.settings.get(name) {
-        Some(value) => ddl::text_rows(name, vec![value.clone()], "SHOW"),
+        Some(value) => {
+            let name = if name == "timezone" { "TimeZone" } else { name };
+            ddl::text_rows(name, vec![value.clone()], "SHOW")
+        }
         None => match crate::functions::session::fixed_setting(name) {
             Some(value) => ddl::text_rows(name, vec![value.to_owned()], "SHOW"),
             None => {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, StringArray},
+    array::{ArrayRef, StringArray},
     compute::{CastOptions, cast_with_options},
     datatypes::DataType,
 };

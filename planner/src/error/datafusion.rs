@@ -182,7 +182,8 @@ fn of_plan(text: &str) -> Error {
         || line.contains("must appear in the GROUP BY clause")
     {
         let column = between(&line, "expression \"", "\"")
-            .or_else(|| between(&line, "not in the set of allowed columns: ", " "))
+            .or_else(|| between(text, "'", "' must appear in GROUP BY"))
+            .or_else(|| between(text, "column \"", "\" must appear in the GROUP BY"))
             .unwrap_or_default();
         let column = column.strip_prefix("tidewater.public.").unwrap_or(column);
         return Error::new(

@@ -12,68 +12,158 @@ pub const STATEMENT_BYTES_MAX: usize = 8 << 20;
 /// every pass of the planner.
 pub const NESTING_MAX: usize = 128;
 
-/// Longest run of tokens between two commas of one nesting level. A chain `a + b + c …` becomes a
-/// tree as deep as it has operators, so its length is a depth.
-pub const CHAIN_TOKENS_MAX: usize = 4_000;
+/// Most operators between two commas of one nesting level. A chain `a + b + c …` becomes a tree as
+/// deep as it has operators, and every pass asks for the types of all levels below: time grows with
+/// the square of the depth.
+pub const CHAIN_OPERATORS_MAX: usize = 256;
+
+/// Deepest nesting of function calls: the types of arguments are worked out at every level.
+pub const CALLS_MAX: usize = 48;
 
 /// Most `NOT`, `-`, `+`, `~` and `EXPLAIN` in a row: each is one level of a tree.
 const PREFIX_RUN_MAX: usize = 64;
 
+/// One open parenthesis, bracket or CASE.
+#[derive(Default)]
+struct Level {
+    /// Operators since the last comma.
+    operators: usize,
+    /// Whether it holds the arguments of a call.
+    is_call: bool,
+}
+
 /// Refuses statements that are too long or too deep (54001).
 pub fn check(tokens: &[TokenWithSpan]) -> Result<()> {
-    // Tokens since the last comma, one entry a level.
-    let mut runs = vec![0_usize];
-    let mut prefix_run = 0;
+    let mut levels = vec![Level::default()];
+    let (mut prefix_run, mut call_count, mut is_after_name) = (0, 0, false);
     for token in tokens {
         match &token.token {
             Token::Whitespace(_) => continue,
-            Token::LParen | Token::LBracket | Token::LBrace => runs.push(0),
-            Token::RParen | Token::RBracket | Token::RBrace if runs.len() > 1 => {
-                runs.pop();
+            Token::LParen | Token::LBracket | Token::LBrace => {
+                call_count += usize::from(is_after_name);
+                levels.push(Level { is_call: is_after_name, ..Level::default() });
             }
-            Token::Word(word)
-                if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("case") =>
-            {
-                runs.push(0);
+            Token::RParen | Token::RBracket | Token::RBrace => {
+                call_count -= close(&mut levels);
             }
-            Token::Word(word)
-                if word.quote_style.is_none()
-                    && word.value.eq_ignore_ascii_case("end")
-                    && runs.len() > 1 =>
-            {
-                runs.pop();
-            }
+            token if is_word(token, &["CASE"]) => levels.push(Level::default()),
+            token if is_word(token, &["END"]) => call_count -= close(&mut levels),
             Token::Comma | Token::SemiColon => {
-                if let Some(run) = runs.last_mut() {
-                    *run = 0;
+                if let Some(level) = levels.last_mut() {
+                    level.operators = 0;
+                }
+            }
+            token if is_operator(token) => {
+                if let Some(level) = levels.last_mut() {
+                    level.operators += 1;
                 }
             }
             _ => {}
         }
+        is_after_name = is_name(&token.token);
         prefix_run = if is_prefix(&token.token) { prefix_run + 1 } else { 0 };
-        let run = runs.last_mut().map_or(0, |run| {
-            *run += 1;
-            *run
-        });
-        if runs.len() > NESTING_MAX || run > CHAIN_TOKENS_MAX || prefix_run > PREFIX_RUN_MAX {
+        let operators = levels.last().map_or(0, |level| level.operators);
+        if levels.len() > NESTING_MAX
+            || call_count > CALLS_MAX
+            || operators > CHAIN_OPERATORS_MAX
+            || prefix_run > PREFIX_RUN_MAX
+        {
             return Err(too_complex());
         }
     }
     Ok(())
 }
 
-fn is_prefix(token: &Token) -> bool {
+/// Leaves the innermost level; answers how many calls that ends.
+fn close(levels: &mut Vec<Level>) -> usize {
+    match levels.len() {
+        0 | 1 => 0,
+        _ => usize::from(levels.pop().is_some_and(|level| level.is_call)),
+    }
+}
+
+fn is_word(token: &Token, words: &[&str]) -> bool {
+    matches!(token, Token::Word(word) if word.quote_style.is_none()
+        && words.iter().any(|wanted| word.value.eq_ignore_ascii_case(wanted)))
+}
+
+/// Whether a parenthesis behind the token holds arguments: it is a name, not a keyword.
+fn is_name(token: &Token) -> bool {
+    /// Keywords before a parenthesis that groups.
+    const GROUPING: [&str; 17] = [
+        "AND", "OR", "NOT", "IN", "EXISTS", "SELECT", "FROM", "WHERE", "JOIN", "ON", "AS", "WHEN",
+        "THEN", "ELSE", "VALUES", "UNION", "ALL",
+    ];
+    matches!(token, Token::Word(_)) && !is_word(token, &GROUPING)
+}
+
+/// Operators that chain: comparisons do not.
+fn is_operator(token: &Token) -> bool {
     match token {
-        Token::Minus | Token::Plus | Token::Tilde => true,
-        Token::Word(word) => word.quote_style.is_none() && word.value.eq_ignore_ascii_case("not"),
+        Token::Plus
+        | Token::Minus
+        | Token::Mul
+        | Token::Div
+        | Token::Mod
+        | Token::Caret
+        | Token::StringConcat
+        | Token::DoubleColon
+        | Token::Ampersand
+        | Token::Pipe
+        | Token::Sharp
+        | Token::ShiftLeft
+        | Token::ShiftRight
+        | Token::Arrow
+        | Token::LongArrow
+        | Token::CustomBinaryOperator(_) => true,
+        Token::Word(_) => {
+            is_word(token, &["AND", "OR", "UNION", "EXCEPT", "INTERSECT", "IS", "JOIN", "COLLATE"])
+        }
         _ => false,
     }
+}
+
+fn is_prefix(token: &Token) -> bool {
+    matches!(token, Token::Minus | Token::Plus | Token::Tilde) || is_word(token, &["NOT"])
 }
 
 /// 54001 with the limits named.
 pub fn too_complex() -> Error {
     Error::new("54001", "statement is too complex").with_detail(format!(
-        "At most {NESTING_MAX} levels of nesting and {CHAIN_TOKENS_MAX} tokens between two commas \
-         are planned."
+        "At most {NESTING_MAX} levels of nesting, {CALLS_MAX} nested calls and \
+         {CHAIN_OPERATORS_MAX} operators in a row are planned."
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::parse::parse;
+
+    fn code_of(sql: &str) -> Option<&'static str> {
+        parse(sql).err().map(|error| error.code)
+    }
+
+    #[test]
+    fn long_chains_and_deep_nests_are_refused() {
+        let chain = format!("SELECT {}", vec!["1"; 100_000].join(" + "));
+        assert_eq!(code_of(&chain), Some("54001"));
+        let nest = format!("SELECT {}1{}", "(".repeat(10_000), ")".repeat(10_000));
+        assert_eq!(code_of(&nest), Some("54001"));
+        let calls = format!("SELECT {}1{}", "abs(".repeat(100), ")".repeat(100));
+        assert_eq!(code_of(&calls), Some("54001"));
+        let prefixes = format!("SELECT {} true", "NOT ".repeat(1_000));
+        assert_eq!(code_of(&prefixes), Some("54001"));
+        let unions = vec!["SELECT 1"; 1_000].join(" UNION ALL ");
+        assert_eq!(code_of(&unions), Some("54001"));
+    }
+
+    #[test]
+    fn wide_statements_are_no_deep_ones() {
+        let rows = vec!["(1, 2 + 3, 'x')"; 10_000].join(", ");
+        assert_eq!(code_of(&format!("INSERT INTO t VALUES {rows}")), None);
+        let list = vec!["1"; 10_000].join(", ");
+        assert_eq!(code_of(&format!("SELECT 1 WHERE 1 IN ({list})")), None);
+        let nest = format!("SELECT {}1{}", "(".repeat(100), ")".repeat(100));
+        assert_eq!(code_of(&nest), None);
+    }
 }

@@ -13,7 +13,7 @@ mod statement;
 pub use copy::{CopyDirection, CopyStatement};
 pub use dialect::TidewaterDialect;
 pub use job::{AlterJob, CreateJob};
-pub use limits::{CHAIN_TOKENS_MAX, NESTING_MAX, STATEMENT_BYTES_MAX};
+pub use limits::{CALLS_MAX, CHAIN_OPERATORS_MAX, NESTING_MAX, STATEMENT_BYTES_MAX};
 pub use mapping::{CreateMapping, MappingColumn};
 pub use source::Source;
 pub use statement::{

@@ -117,7 +117,13 @@ impl<'a> Source<'a> {
             if end_of_input {
                 return self.syntax_error(None);
             }
-            return Error::new("42601", lower_first(text.trim_start_matches("sql parser error: ")));
+            let code = match text.as_str() {
+                "cursor can only scan forward" => "55000",
+                text if text.ends_with("is not supported") || text.ends_with(" only") => "0A000",
+                _ => "42601",
+            };
+            // These are our own parsers' words already.
+            return Error::new(code, text);
         };
         let token = tokens.iter().find(|token| token.span.start == location);
         if token.is_none() && !text.contains("found: EOF") {
