@@ -162,7 +162,11 @@ pub fn dag_of(context: &Context, session: &Session, statement: &Statement) -> Re
     let positions = columns.positions(&parts.columns)?;
     let state = context.state(session);
     let input = context.plan_query(&state, parts.source)?;
-    let input = conform_insert(&state, &columns, &positions, input)?;
+    // A sink declared without columns (Discard) takes rows as they come.
+    let input = match columns.columns.is_empty() {
+        true => input,
+        false => conform_insert(&state, &columns, &positions, input)?,
+    };
     let input = analyse(&state, input)?;
     lower::plan_job(&state, input, &target, &context.stream)
 }

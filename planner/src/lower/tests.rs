@@ -14,7 +14,7 @@ use datafusion::{
     prelude::{SessionConfig, SessionContext},
     sql::parser::DFParserBuilder,
 };
-use futures::{StreamExt, executor::block_on};
+use futures::StreamExt;
 use runtime::{
     connector::MappingRequest,
     connectors,
@@ -37,6 +37,11 @@ use crate::{
     rules,
     stream_plan::StreamPlan,
 };
+
+/// DataFusion spawns onto the runtime it is polled in.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Runtime::new().expect("runtime").block_on(future)
+}
 
 /// A planner's world without its front door.
 struct World {

@@ -1,3 +1,5 @@
+//! Tests of the generator sources: every number once, whatever the parallelism or restart.
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{array::AsArray, datatypes::Int64Type};

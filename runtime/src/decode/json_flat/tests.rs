@@ -1,3 +1,5 @@
+//! Tests of the flat JSON decoder, random and damaged documents against serde_json.
+
 use arrow::{
     array::{Array, AsArray},
     datatypes::{

@@ -1,3 +1,5 @@
+//! Tests of the keyed map against a standard map.
+
 use std::{collections::HashMap, sync::Arc};
 
 use arrow::array::{

@@ -1,3 +1,5 @@
+//! Tests of the Nexmark generator: proportions, ranges, and that an event is its number's alone.
+
 use std::collections::BTreeSet;
 
 use arrow::{
