@@ -64,12 +64,12 @@ const WORKS: [Work; 10] = [
     ),
     windowed_bids(
         "bids: HOP 10 s / 2 s count per auction",
-        "SELECT auction, window_end, count(*) AS n FROM TABLE(HOP((SELECT (bid).auction AS auction, date_time FROM nexmark WHERE event_type = 2), DESCRIPTOR(date_time), INTERVAL '10' SECOND, INTERVAL '2' SECOND)) GROUP BY auction, window_start, window_end",
+        "SELECT auction, window_end, count(*) AS n FROM TABLE(HOP((SELECT * FROM TABLE(IMPOSE_ORDER((SELECT (bid).auction AS auction, date_time FROM nexmark WHERE event_type = 2), DESCRIPTOR(date_time), INTERVAL '0' SECOND))), DESCRIPTOR(date_time), INTERVAL '10' SECOND, INTERVAL '2' SECOND)) GROUP BY auction, window_start, window_end",
         0.46e6,
     ),
     windowed_bids(
         "bids: TUMBLE 10 s count per bidder",
-        "SELECT bidder, window_end, count(*) AS n FROM TABLE(TUMBLE((SELECT (bid).bidder AS bidder, date_time FROM nexmark WHERE event_type = 2), DESCRIPTOR(date_time), INTERVAL '10' SECOND)) GROUP BY bidder, window_start, window_end",
+        "SELECT bidder, window_end, count(*) AS n FROM TABLE(TUMBLE((SELECT * FROM TABLE(IMPOSE_ORDER((SELECT (bid).bidder AS bidder, date_time FROM nexmark WHERE event_type = 2), DESCRIPTOR(date_time), INTERVAL '0' SECOND))), DESCRIPTOR(date_time), INTERVAL '10' SECOND)) GROUP BY bidder, window_start, window_end",
         0.64e6,
     ),
 ];

@@ -67,7 +67,7 @@ impl Wire {
             if begin.elapsed() > limit {
                 return Err(format!("not within {limit:?}: {sql}").into());
             }
-            self.runtime.block_on(tokio::time::sleep(Duration::from_millis(2)));
+            self.runtime.block_on(async { tokio::time::sleep(Duration::from_millis(2)).await });
         }
     }
 
