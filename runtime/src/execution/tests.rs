@@ -3,6 +3,7 @@
 
 mod ends;
 mod flow;
+mod simulated;
 mod suspend;
 
 use std::{sync::Arc, sync::mpsc, time::Duration};
