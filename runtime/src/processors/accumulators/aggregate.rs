@@ -13,8 +13,8 @@ use arrow::{
 use super::{
     column::{ColumnKind, StateColumn, numeric_overflow},
     extreme,
-    input::{Input, InputForm, Target},
-    multiset::Multiset,
+    input::{Input, InputForm, Target, Values},
+    multiset::{Entries, Multiset},
     numeric::quotient,
     spec::{AggregateFunction, AggregateSpec},
 };
@@ -32,8 +32,19 @@ pub(in crate::processors) struct Aggregate {
     form: InputForm,
     /// The columns the result is computed from.
     kinds: Vec<ColumnKind>,
-    /// The state is a multiset of values, from which those columns are made when a result is due.
-    is_multiset: bool,
+    method: Method,
+}
+
+/// What the state of an aggregate is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Method {
+    /// The columns the result is computed from.
+    Columns,
+    /// A multiset of values, of which the result wants the best: `min` and `max` of input that
+    /// retracts. The best of several panes is the best of each pane's best.
+    Values,
+    /// A multiset of values, each of which counts once however many panes it is in.
+    Distinct,
 }
 
 impl Aggregate {
@@ -54,23 +65,50 @@ impl Aggregate {
             message: format!("function {}({argument_type}) does not exist", spec.function.name()),
         })?;
         let is_extreme = matches!(spec.function, F::Min | F::Max);
-        let is_multiset = spec.is_distinct || is_extreme && !is_append_only;
+        let method = match (is_extreme, spec.is_distinct) {
+            // The best of the distinct values is the best of all.
+            (true, _) if is_append_only => Method::Columns,
+            (true, _) => Method::Values,
+            (false, true) => Method::Distinct,
+            (false, false) => Method::Columns,
+        };
         let kinds = kinds_of(spec, &argument_type, form);
-        Ok(Self { spec: spec.clone(), argument_type, form, kinds, is_multiset })
+        Ok(Self { spec: spec.clone(), argument_type, form, kinds, method })
     }
 
     /// Empty state for it.
     pub(in crate::processors) fn columns(&self) -> Result<Vec<StateColumn>> {
-        if self.is_multiset {
+        if self.is_multiset() {
             let kind = ColumnKind::Multiset { value_type: self.argument_type.clone() };
             return Ok(vec![StateColumn::new(&kind)?]);
         }
         self.result_columns()
     }
 
+    /// An empty multiset, if values count once however many panes they are in.
+    pub(in crate::processors) fn distinct_values(&self) -> Result<Option<Multiset>> {
+        self.is_distinct().then(|| Multiset::new(&self.argument_type)).transpose()
+    }
+
     /// Whether the state is one multiset.
     pub(in crate::processors) fn is_multiset(&self) -> bool {
-        self.is_multiset
+        self.method != Method::Columns
+    }
+
+    /// Whether a value counts once, however many panes it is in.
+    pub(in crate::processors) fn is_distinct(&self) -> bool {
+        self.method == Method::Distinct
+    }
+
+    /// Whether every column of the result can be taken back exactly.
+    pub(in crate::processors) fn is_invertible(&self) -> bool {
+        self.kinds.iter().all(ColumnKind::is_invertible)
+    }
+
+    /// Positions of the result columns that cannot.
+    pub(in crate::processors) fn not_invertible(&self) -> impl Iterator<Item = usize> {
+        let kinds = self.kinds.iter().enumerate();
+        kinds.filter(|(_, kind)| !kind.is_invertible()).map(|(position, _)| position)
     }
 
     /// Empty columns of the kind [`Aggregate::finish`] computes from.
@@ -84,7 +122,7 @@ impl Aggregate {
         let filter = filter.transpose()?.map(|mask| mask.values().clone());
         let argument = self.spec.argument.as_ref();
         let argument = argument.map(|argument| evaluate(argument, rows)).transpose()?;
-        let form = if self.is_multiset { InputForm::Array } else { self.form };
+        let form = if self.is_multiset() { InputForm::Array } else { self.form };
         Input::new(argument, filter, form)
     }
 
@@ -98,29 +136,61 @@ impl Aggregate {
         columns.iter_mut().try_for_each(|column| column.update(input, target))
     }
 
-    /// The columns from which [`Aggregate::finish`] computes, if they are not the state itself:
-    /// the distinct values of each of `slot_count` slots, aggregated.
-    pub(in crate::processors) fn distinct(
+    /// Takes values into result columns, each value once, with its own weight.
+    pub(in crate::processors) fn take_values(
         &self,
-        columns: &[StateColumn],
-        slot_count: usize,
-    ) -> Result<Option<Vec<StateColumn>>> {
-        let Some(StateColumn::Multiset(multiset)) = columns.first() else { return Ok(None) };
-        self.aggregate_distinct(multiset, slot_count).map(Some)
+        results: &mut [StateColumn],
+        entries: &Entries,
+        weight: &Weight,
+    ) -> Result<()> {
+        if entries.slots.is_empty() {
+            return Ok(());
+        }
+        let input = Input::new(Some(ArrayRef::clone(&entries.values)), None, self.form)?;
+        let target = Target { start: 0, slots: &entries.slots, weight };
+        results.iter_mut().try_for_each(|column| column.update(&input, target))
     }
 
-    fn aggregate_distinct(
+    /// Takes rows into the values of each slot, and what changes by them into the results.
+    pub(in crate::processors) fn update_distinct(
         &self,
-        multiset: &Multiset,
-        slot_count: usize,
-    ) -> Result<Vec<StateColumn>> {
-        let entries = multiset.entries(|weight| weight > 0)?;
-        let input = Input::new(Some(entries.values), None, self.form)?;
-        let target = Target { start: 0, slots: &entries.slots, weight: &Weight::One };
-        let mut columns = self.result_columns()?;
-        columns.iter_mut().for_each(|column| column.resize(slot_count));
-        self.update(&mut columns, &input, target)?;
-        Ok(columns)
+        values: &mut Multiset,
+        results: &mut [StateColumn],
+        input: &Input,
+        target: Target<'_>,
+    ) -> Result<()> {
+        let Values::Array(array) = &input.values else {
+            return Err(Error::Internal("aggregate input of another form".to_owned()));
+        };
+        let mut changes = Vec::new();
+        let entries = values.update(array, input.mask.as_ref(), target, Some(&mut changes))?;
+        self.take_changes(results, &entries, changes)
+    }
+
+    /// Takes entries into the values of each slot, `sign` times, and what changes by them into the
+    /// results.
+    pub(in crate::processors) fn merge_distinct(
+        &self,
+        values: &mut Multiset,
+        results: &mut [StateColumn],
+        entries: &Entries,
+        sign: i64,
+    ) -> Result<()> {
+        let mut changes = Vec::new();
+        values.add(entries, sign, Some(&mut changes))?;
+        self.take_changes(results, entries, changes)
+    }
+
+    fn take_changes(
+        &self,
+        results: &mut [StateColumn],
+        entries: &Entries,
+        changes: Vec<i64>,
+    ) -> Result<()> {
+        if !self.is_invertible() {
+            return Ok(());
+        }
+        self.take_values(results, entries, &Weight::Array(Int64Array::from(changes)))
     }
 
     /// The results of `slots`; `live` is the number of rows in each slot.

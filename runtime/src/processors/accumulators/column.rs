@@ -1,7 +1,7 @@
 //! `StateColumn`: one column of accumulator state, indexed by slot (a key, or a key in a pane).
 //! Knows how to take in rows and other columns of its kind, not which aggregate it belongs to.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, AsArray, Decimal128Array, Float64Array, Int64Array},
@@ -37,6 +37,13 @@ pub(super) enum ColumnKind {
     Multiset { value_type: DataType },
 }
 
+impl ColumnKind {
+    /// As [`StateColumn::is_invertible`].
+    pub(super) fn is_invertible(&self) -> bool {
+        matches!(self, Self::Count | Self::Sum | Self::WideSum)
+    }
+}
+
 /// See the module text.
 pub(in crate::processors) enum StateColumn {
     Count(Vec<i64>),
@@ -66,11 +73,23 @@ impl StateColumn {
     }
 
     /// Whether [`StateColumn::subtract`] undoes [`StateColumn::merge`] exactly. Floats do not:
-    /// what was rounded away does not come back, and infinity never leaves a sum.
+    /// what was rounded away does not come back, and infinity never leaves a sum. (A multiset
+    /// does, but its entries are merged by who knows what changes with them.)
     pub(in crate::processors) fn is_invertible(&self) -> bool {
         match self {
-            Self::Count(_) | Self::Sum(_) | Self::WideSum(_) | Self::Multiset(_) => true,
-            Self::FloatSum(_) | Self::SquareSum(_) | Self::Extreme(_) => false,
+            Self::Count(_) | Self::Sum(_) | Self::WideSum(_) => true,
+            Self::FloatSum(_) | Self::SquareSum(_) | Self::Extreme(_) | Self::Multiset(_) => false,
+        }
+    }
+
+    /// Number of slots; a multiset does not know it.
+    pub(in crate::processors) fn len(&self) -> usize {
+        match self {
+            Self::Count(values) | Self::Sum(values) => values.len(),
+            Self::WideSum(values) => values.len(),
+            Self::FloatSum(values) | Self::SquareSum(values) => values.len(),
+            Self::Extreme(extreme) => extreme.len(),
+            Self::Multiset(_) => 0,
         }
     }
 
@@ -97,7 +116,11 @@ impl StateColumn {
     }
 
     /// Takes in rows.
-    pub(super) fn update(&mut self, input: &Input, target: Target<'_>) -> Result<()> {
+    pub(in crate::processors) fn update(
+        &mut self,
+        input: &Input,
+        target: Target<'_>,
+    ) -> Result<()> {
         let mask = input.mask.as_ref();
         match (self, &input.values) {
             (Self::Count(counts), _) => target.for_each(mask, |slot, _, weight| {
@@ -141,59 +164,126 @@ impl StateColumn {
             }
             (Self::Extreme(extreme), values) => extreme.update(values, mask, target),
             (Self::Multiset(multiset), Values::Array(values)) => {
-                multiset.update(values, mask, target)
+                multiset.update(values, mask, target, None).map(drop)
             }
             _ => Err(Error::Internal("aggregate input of another form".to_owned())),
         }
     }
 
-    /// Adds slot i of `other`, a column of the same kind, to slot `targets[i]`.
-    pub(in crate::processors) fn merge(&mut self, other: &Self, targets: &[u32]) -> Result<()> {
+    /// Adds `rows` of `other`, a column of the same kind: row i to slot `targets[i]`. Rows that
+    /// `other` does not have are left out.
+    pub(in crate::processors) fn merge(
+        &mut self,
+        other: &Self,
+        rows: Range<usize>,
+        targets: &[u32],
+    ) -> Result<()> {
+        let rows = rows.start.min(other.len())..rows.end.min(other.len());
         match (self, other) {
             (Self::Count(to), Self::Count(from)) | (Self::Sum(to), Self::Sum(from)) => {
-                for (&value, &target) in from.iter().zip(targets) {
+                for (&value, &target) in from[rows.clone()].iter().zip(&targets[rows]) {
                     let sum = &mut to[target as usize];
                     *sum = sum.checked_add(value).ok_or_else(bigint_out_of_range)?;
                 }
             }
             (Self::WideSum(to), Self::WideSum(from)) => {
-                for (&value, &target) in from.iter().zip(targets) {
+                for (&value, &target) in from[rows.clone()].iter().zip(&targets[rows]) {
                     let sum = &mut to[target as usize];
                     *sum = sum.checked_add(value).ok_or_else(numeric_overflow)?;
                 }
             }
             (Self::FloatSum(to), Self::FloatSum(from))
             | (Self::SquareSum(to), Self::SquareSum(from)) => {
-                for (&value, &target) in from.iter().zip(targets) {
+                for (&value, &target) in from[rows.clone()].iter().zip(&targets[rows]) {
                     to[target as usize] += value;
                 }
             }
-            (Self::Extreme(to), Self::Extreme(from)) => to.merge(from, targets)?,
-            (Self::Multiset(to), Self::Multiset(from)) => to.merge(from, targets, 1)?,
-            _ => return Err(Error::Internal("state columns of different kinds".to_owned())),
+            (Self::Extreme(to), Self::Extreme(from)) => to.merge(from, rows, targets)?,
+            _ => return Err(different_kinds()),
         }
         Ok(())
     }
 
     /// Undoes a [`StateColumn::merge`]; only for invertible columns.
-    pub(in crate::processors) fn subtract(&mut self, other: &Self, targets: &[u32]) -> Result<()> {
+    pub(in crate::processors) fn subtract(
+        &mut self,
+        other: &Self,
+        rows: Range<usize>,
+        targets: &[u32],
+    ) -> Result<()> {
         match (self, other) {
             (Self::Count(to), Self::Count(from)) | (Self::Sum(to), Self::Sum(from)) => {
-                for (&value, &target) in from.iter().zip(targets) {
+                for (&value, &target) in from[rows.clone()].iter().zip(&targets[rows]) {
                     // What was added can be taken away: the result is what it was before, or what
                     // other panes made of it since, each step of which was checked.
                     to[target as usize] = to[target as usize].wrapping_sub(value);
                 }
             }
             (Self::WideSum(to), Self::WideSum(from)) => {
-                for (&value, &target) in from.iter().zip(targets) {
+                for (&value, &target) in from[rows.clone()].iter().zip(&targets[rows]) {
                     to[target as usize] = to[target as usize].wrapping_sub(value);
                 }
             }
-            (Self::Multiset(to), Self::Multiset(from)) => to.merge(from, targets, -1)?,
             _ => return Err(Error::Internal("state column cannot be taken back".to_owned())),
         }
         Ok(())
+    }
+
+    /// Appends what `slots` of `from` hold; only for columns that are not invertible, as the next
+    /// two.
+    pub(in crate::processors) fn extend_from(&mut self, from: &Self, slots: &[u32]) -> Result<()> {
+        match (self, from) {
+            (Self::FloatSum(to), Self::FloatSum(from))
+            | (Self::SquareSum(to), Self::SquareSum(from)) => {
+                to.extend(slots.iter().map(|&slot| from[slot as usize]));
+                Ok(())
+            }
+            (Self::Extreme(to), Self::Extreme(from)) => to.extend_from(from, slots),
+            _ => Err(different_kinds()),
+        }
+    }
+
+    /// Makes slot `targets[i]` what row i of `from` is, for `rows`.
+    pub(in crate::processors) fn put(
+        &mut self,
+        from: &Self,
+        rows: Range<usize>,
+        targets: &[u32],
+    ) -> Result<()> {
+        match (self, from) {
+            (Self::FloatSum(to), Self::FloatSum(from))
+            | (Self::SquareSum(to), Self::SquareSum(from)) => {
+                for (&value, &target) in from[rows.clone()].iter().zip(&targets[rows]) {
+                    to[target as usize] = value;
+                }
+                Ok(())
+            }
+            (Self::Extreme(to), Self::Extreme(from)) => to.put(from, rows, targets),
+            _ => Err(different_kinds()),
+        }
+    }
+
+    /// Makes the slots of `range` those of `left` and `right` added up.
+    pub(in crate::processors) fn set_sum(
+        &mut self,
+        left: &Self,
+        right: &Self,
+        range: Range<usize>,
+    ) -> Result<()> {
+        match (self, left, right) {
+            (Self::FloatSum(to), Self::FloatSum(left), Self::FloatSum(right))
+            | (Self::SquareSum(to), Self::SquareSum(left), Self::SquareSum(right)) => {
+                let terms = left[range.clone()].iter().zip(&right[range.clone()]);
+                for (to, (left, right)) in to[range].iter_mut().zip(terms) {
+                    *to = left + right;
+                }
+                Ok(())
+            }
+            (Self::Extreme(to), Self::Extreme(left), Self::Extreme(right)) => {
+                to.set_sum(left, right, range)
+            }
+            _ => Err(different_kinds()),
+        }
     }
 
     /// Moves slot i to `new_slots[i]` (rising; [`crate::state::keyed_map::NO_ID`] forgets it),
@@ -250,7 +340,7 @@ impl StateColumn {
                 return Err(Error::Internal("a multiset is not one column".to_owned()));
             }
         };
-        self.merge(&saved, slots)
+        self.merge(&saved, 0..slots.len(), slots)
     }
 
     /// Memory held, in bytes.
@@ -280,6 +370,10 @@ pub(in crate::processors) fn compact<T: Default + Clone>(
         .collect();
     compacted.resize(len, T::default());
     *values = compacted;
+}
+
+fn different_kinds() -> Error {
+    Error::Internal("state columns of different kinds".to_owned())
 }
 
 pub(super) fn bigint_out_of_range() -> Error {

@@ -1,7 +1,7 @@
 //! `Extreme`: the smallest or largest value of each slot, for input that never retracts.
 //! Order is PostgreSQL's: NaN above all numbers, text by its bytes (collation "C").
 
-use std::{cmp::Ordering, sync::Arc};
+use std::{cmp::Ordering, ops::Range, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, BinaryArray, Decimal128Array, Float64Array, Int64Array},
@@ -20,14 +20,101 @@ pub(in crate::processors) struct Extreme {
     /// Whether the slot has a value.
     is_present: Vec<bool>,
     is_max: bool,
+    /// Bytes that texts hold beside the vector; what several slots share counts for each.
+    content_bytes: usize,
 }
 
-/// The best value so far, by slot.
+/// The best value so far, by slot. A text is shared by all that took it over, so that moving it
+/// costs no allocation.
 enum Best {
     Int(Vec<i64>),
     Wide(Vec<i128>),
     Float(Vec<f64>),
-    Bytes(Vec<Box<[u8]>>),
+    Bytes(Vec<Arc<[u8]>>),
+}
+
+/// A value that has an order.
+trait Ordered: Clone {
+    /// PostgreSQL's order.
+    fn order(&self, other: &Self) -> Ordering;
+    /// Bytes it holds outside of itself.
+    fn content_bytes(&self) -> usize {
+        0
+    }
+}
+
+impl Ordered for i64 {
+    fn order(&self, other: &Self) -> Ordering {
+        self.cmp(other)
+    }
+}
+
+impl Ordered for i128 {
+    fn order(&self, other: &Self) -> Ordering {
+        self.cmp(other)
+    }
+}
+
+impl Ordered for f64 {
+    fn order(&self, other: &Self) -> Ordering {
+        self.partial_cmp(other).unwrap_or_else(|| self.is_nan().cmp(&other.is_nan()))
+    }
+}
+
+impl Ordered for Arc<[u8]> {
+    fn order(&self, other: &Self) -> Ordering {
+        self.as_ref().cmp(other.as_ref())
+    }
+
+    fn content_bytes(&self) -> usize {
+        self.len()
+    }
+}
+
+/// Two columns' values, which must have one form, under one name each.
+macro_rules! same_form {
+    ($left:expr, $right:expr, |$a:ident, $b:ident| $body:expr) => {
+        match ($left, $right) {
+            (Best::Int($a), Best::Int($b)) => $body,
+            (Best::Wide($a), Best::Wide($b)) => $body,
+            (Best::Float($a), Best::Float($b)) => $body,
+            (Best::Bytes($a), Best::Bytes($b)) => $body,
+            _ => return Err(Error::Internal("state columns of different kinds".to_owned())),
+        }
+    };
+}
+
+/// The slots of one column on their way to better values.
+struct Slots<'a, T> {
+    best: &'a mut [T],
+    is_present: &'a mut [bool],
+    /// How a better value compares to the best so far.
+    wanted: Ordering,
+    content_bytes: &'a mut usize,
+}
+
+impl<T: Ordered> Slots<'_, T> {
+    #[inline]
+    fn improve(&mut self, slot: usize, value: &T) {
+        let is_new = !std::mem::replace(&mut self.is_present[slot], true);
+        if is_new || value.order(&self.best[slot]) == self.wanted {
+            self.set(slot, value);
+        }
+    }
+
+    #[inline]
+    fn set(&mut self, slot: usize, value: &T) {
+        *self.content_bytes += value.content_bytes();
+        *self.content_bytes -= self.best[slot].content_bytes();
+        self.best[slot] = value.clone();
+    }
+}
+
+/// Appends what `slots` of `from` hold; the bytes that they hold outside.
+fn extend<T: Ordered>(to: &mut Vec<T>, from: &[T], slots: &[u32]) -> usize {
+    let start = to.len();
+    to.extend(slots.iter().map(|&slot| from[slot as usize].clone()));
+    to[start..].iter().map(Ordered::content_bytes).sum()
 }
 
 /// The form in which `min` and `max` want values of this type; `None`: they have no order here.
@@ -52,7 +139,11 @@ impl Extreme {
             Some(InputForm::Array) => Best::Bytes(Vec::new()),
             _ => return Err(Error::Internal(format!("type {value_type} has no order"))),
         };
-        Ok(Self { best, is_present: Vec::new(), is_max })
+        Ok(Self { best, is_present: Vec::new(), is_max, content_bytes: 0 })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.is_present.len()
     }
 
     pub(super) fn resize(&mut self, len: usize) {
@@ -61,7 +152,7 @@ impl Extreme {
             Best::Int(best) => best.resize(len, 0),
             Best::Wide(best) => best.resize(len, 0),
             Best::Float(best) => best.resize(len, 0.0),
-            Best::Bytes(best) => best.resize(len, Box::default()),
+            Best::Bytes(best) => best.resize(len, Arc::default()),
         }
     }
 
@@ -75,7 +166,7 @@ impl Extreme {
         mask: Option<&BooleanBuffer>,
         target: Target<'_>,
     ) -> Result<()> {
-        let Self { best, is_present, is_max } = self;
+        let Self { best, is_present, is_max, content_bytes } = self;
         let wanted = wanted(*is_max);
         target.for_each(mask, |slot, row, weight| {
             match weight.cmp(&0) {
@@ -83,27 +174,21 @@ impl Extreme {
                 Ordering::Equal => return Ok(()),
                 Ordering::Greater => {}
             }
-            let is_new = !std::mem::replace(&mut is_present[slot], true);
             match (&mut *best, values) {
                 (Best::Int(best), Values::Int(values)) => {
-                    if is_new || values[row].cmp(&best[slot]) == wanted {
-                        best[slot] = values[row];
-                    }
+                    Slots { best, is_present, wanted, content_bytes }.improve(slot, &values[row]);
                 }
                 (Best::Wide(best), Values::Wide(values)) => {
-                    if is_new || values[row].cmp(&best[slot]) == wanted {
-                        best[slot] = values[row];
-                    }
+                    Slots { best, is_present, wanted, content_bytes }.improve(slot, &values[row]);
                 }
                 (Best::Float(best), Values::Float(values)) => {
-                    if is_new || compare_floats(values[row], best[slot]) == wanted {
-                        best[slot] = values[row];
-                    }
+                    Slots { best, is_present, wanted, content_bytes }.improve(slot, &values[row]);
                 }
                 (Best::Bytes(best), Values::Array(values)) => {
                     let value = bytes_at(values, row)?;
-                    if is_new || value.cmp(&best[slot]) == wanted {
-                        best[slot] = value.into();
+                    let is_new = !std::mem::replace(&mut is_present[slot], true);
+                    if is_new || value.cmp(best[slot].as_ref()) == wanted {
+                        Slots { best, is_present, wanted, content_bytes }.set(slot, &value.into());
                     }
                 }
                 _ => return Err(Error::Internal("aggregate input of another form".to_owned())),
@@ -112,38 +197,69 @@ impl Extreme {
         })
     }
 
-    pub(super) fn merge(&mut self, other: &Self, targets: &[u32]) -> Result<()> {
+    /// Takes `rows` of `other`, row i into slot `targets[i]`.
+    pub(super) fn merge(
+        &mut self,
+        other: &Self,
+        rows: Range<usize>,
+        targets: &[u32],
+    ) -> Result<()> {
         let wanted = wanted(self.is_max);
-        for (from, &target) in targets.iter().enumerate() {
-            let to = target as usize;
-            if !other.is_present[from] {
-                continue;
+        let Self { best, is_present, content_bytes, .. } = self;
+        same_form!(best, &other.best, |best, from| {
+            let mut slots = Slots { best, is_present, wanted, content_bytes };
+            for row in rows.filter(|&row| other.is_present[row]) {
+                slots.improve(targets[row] as usize, &from[row]);
             }
-            let is_new = !std::mem::replace(&mut self.is_present[to], true);
-            match (&mut self.best, &other.best) {
-                (Best::Int(best), Best::Int(values)) => {
-                    if is_new || values[from].cmp(&best[to]) == wanted {
-                        best[to] = values[from];
-                    }
-                }
-                (Best::Wide(best), Best::Wide(values)) => {
-                    if is_new || values[from].cmp(&best[to]) == wanted {
-                        best[to] = values[from];
-                    }
-                }
-                (Best::Float(best), Best::Float(values)) => {
-                    if is_new || compare_floats(values[from], best[to]) == wanted {
-                        best[to] = values[from];
-                    }
-                }
-                (Best::Bytes(best), Best::Bytes(values)) => {
-                    if is_new || values[from].cmp(&best[to]) == wanted {
-                        best[to] = values[from].clone();
-                    }
-                }
-                _ => return Err(Error::Internal("state columns of different kinds".to_owned())),
+        });
+        Ok(())
+    }
+
+    /// Appends what `slots` of `from` hold.
+    pub(super) fn extend_from(&mut self, from: &Self, slots: &[u32]) -> Result<()> {
+        let is_present = &from.is_present;
+        self.is_present.extend(slots.iter().map(|&slot| is_present[slot as usize]));
+        same_form!(&mut self.best, &from.best, |best, from| {
+            self.content_bytes += extend(best, from, slots);
+        });
+        Ok(())
+    }
+
+    /// Makes slot `targets[i]` what row i of `from` is, for `rows`.
+    pub(super) fn put(&mut self, from: &Self, rows: Range<usize>, targets: &[u32]) -> Result<()> {
+        let wanted = wanted(self.is_max);
+        let Self { best, is_present, content_bytes, .. } = self;
+        same_form!(best, &from.best, |best, values| {
+            let mut slots = Slots { best, is_present, wanted, content_bytes };
+            for row in rows {
+                let slot = targets[row] as usize;
+                slots.is_present[slot] = from.is_present[row];
+                slots.set(slot, &values[row]);
             }
-        }
+        });
+        Ok(())
+    }
+
+    /// Makes the slots of `range` the better of `left` and `right`.
+    pub(super) fn set_sum(&mut self, left: &Self, right: &Self, range: Range<usize>) -> Result<()> {
+        let wanted = wanted(self.is_max);
+        self.is_present[range.clone()].copy_from_slice(&left.is_present[range.clone()]);
+        let Self { best, is_present, content_bytes, .. } = self;
+        same_form!(&mut *best, &left.best, |best, from| {
+            let mut slots = Slots {
+                best,
+                is_present: &mut *is_present,
+                wanted,
+                content_bytes: &mut *content_bytes,
+            };
+            range.clone().for_each(|slot| slots.set(slot, &from[slot]));
+        });
+        same_form!(best, &right.best, |best, from| {
+            let mut slots = Slots { best, is_present, wanted, content_bytes };
+            for slot in range.filter(|&slot| right.is_present[slot]) {
+                slots.improve(slot, &from[slot]);
+            }
+        });
         Ok(())
     }
 
@@ -153,7 +269,10 @@ impl Extreme {
             Best::Int(best) => compact(best, new_slots, len),
             Best::Wide(best) => compact(best, new_slots, len),
             Best::Float(best) => compact(best, new_slots, len),
-            Best::Bytes(best) => compact(best, new_slots, len),
+            Best::Bytes(best) => {
+                compact(best, new_slots, len);
+                self.content_bytes = best.iter().map(Ordered::content_bytes).sum();
+            }
         }
     }
 
@@ -181,7 +300,7 @@ impl Extreme {
             }
             Best::Bytes(best) => Arc::new(
                 slots()
-                    .map(|slot| self.is_present[slot].then_some(&best[slot]))
+                    .map(|slot| self.is_present[slot].then_some(best[slot].as_ref()))
                     .collect::<BinaryArray>(),
             ),
         })
@@ -199,7 +318,8 @@ impl Extreme {
             }
         };
         let is_present = (0..array.len()).map(|row| array.is_valid(row)).collect();
-        Ok(Self { best, is_present, is_max: self.is_max })
+        // Only merged into another column, which counts for itself.
+        Ok(Self { best, is_present, is_max: self.is_max, content_bytes: 0 })
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -207,22 +327,15 @@ impl Extreme {
             Best::Int(best) => best.capacity() * size_of::<i64>(),
             Best::Wide(best) => best.capacity() * size_of::<i128>(),
             Best::Float(best) => best.capacity() * size_of::<f64>(),
-            Best::Bytes(best) => {
-                let contents: usize = best.iter().map(|bytes| bytes.len()).sum();
-                best.capacity() * size_of::<Box<[u8]>>() + contents
-            }
+            Best::Bytes(best) => best.capacity() * size_of::<Arc<[u8]>>(),
         };
-        values + self.is_present.capacity()
+        values + self.content_bytes + self.is_present.capacity()
     }
 }
 
 /// How a better value compares to the best so far.
 fn wanted(is_max: bool) -> Ordering {
     if is_max { Ordering::Greater } else { Ordering::Less }
-}
-
-fn compare_floats(left: f64, right: f64) -> Ordering {
-    left.partial_cmp(&right).unwrap_or_else(|| left.is_nan().cmp(&right.is_nan()))
 }
 
 fn bytes_at(values: &ArrayRef, row: usize) -> Result<&[u8]> {

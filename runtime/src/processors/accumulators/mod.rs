@@ -5,7 +5,7 @@
 //!   sum(x) filter (where f)   =  Input { values: x, mask: f and x is not null }
 //!        │                                  │ update(slots, rows, weight)
 //!   Aggregate ── makes ──▶ [StateColumn] ◀──┘      one value a slot: a key, or a key in a pane
-//!        │                      │ merge · subtract · save · restore: of columns, whatever they mean
+//!        │                      │ merge · subtract · put · save · restore: of columns, whatever they mean
 //!        └────── finish ────────┘─▶ one result column
 //! ```
 //! Reading order: `spec` (what was asked for), `aggregate` (what it is made of), `column` (the
@@ -22,5 +22,5 @@ mod spec;
 pub(super) use aggregate::Aggregate;
 pub(super) use column::{StateColumn, compact};
 pub(super) use input::{Input, Target};
-pub(super) use multiset::Entries;
+pub(super) use multiset::{Entries, Multiset};
 pub use spec::{AggregateFunction, AggregateSpec};

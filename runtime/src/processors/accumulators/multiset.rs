@@ -1,7 +1,7 @@
 //! `Multiset`: value → weight for each slot: the state of DISTINCT, and of min and max over input
 //! that retracts (the least value is the least distinct value). Linear, so it can be taken back.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, AsArray, BooleanArray, Int64Array},
@@ -49,16 +49,19 @@ impl Multiset {
         self.forget_zeros(|_| false);
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::processors) fn bytes(&self) -> usize {
         self.entries.bytes() + self.weights.capacity() * size_of::<i64>()
     }
 
-    pub(super) fn update(
+    /// Takes in rows. `changes` gets, for each of the entries answered, +1 if its value came up in
+    /// its slot, −1 if it went, else 0.
+    pub(in crate::processors) fn update(
         &mut self,
         values: &ArrayRef,
         mask: Option<&BooleanBuffer>,
         target: Target<'_>,
-    ) -> Result<()> {
+        changes: Option<&mut Vec<i64>>,
+    ) -> Result<Entries> {
         let row_count = target.slots.len();
         let mut slots: Vec<u32> = target.slots.to_vec();
         let mut weights: Vec<i64> =
@@ -72,20 +75,18 @@ impl Multiset {
             weights.retain(|_| is_kept.next().unwrap_or(false));
             values = filter(&values, &BooleanArray::new(mask.clone(), None))?;
         }
-        self.add(&Entries { slots, values, weights }, 1)
+        let entries = Entries { slots, values, weights };
+        self.add(&entries, 1, changes)?;
+        Ok(entries)
     }
 
-    /// Adds slot i of `other` to slot `targets[i]`, `sign` times.
-    pub(super) fn merge(&mut self, other: &Self, targets: &[u32], sign: i64) -> Result<()> {
-        let mut entries = other.entries(|weight| weight != 0)?;
-        for slot in &mut entries.slots {
-            *slot = targets[*slot as usize];
-        }
-        self.add(&entries, sign)
-    }
-
-    /// Takes in entries, `sign` times.
-    pub(in crate::processors) fn add(&mut self, entries: &Entries, sign: i64) -> Result<()> {
+    /// Takes in entries, `sign` times; `changes` as for [`Multiset::update`].
+    pub(in crate::processors) fn add(
+        &mut self,
+        entries: &Entries,
+        sign: i64,
+        mut changes: Option<&mut Vec<i64>>,
+    ) -> Result<()> {
         if entries.slots.is_empty() {
             return Ok(());
         }
@@ -98,9 +99,12 @@ impl Multiset {
         self.weights.resize(self.entries.len(), 0);
         for (id, weight) in ids.into_iter().zip(&entries.weights) {
             let total = &mut self.weights[id as usize];
-            let was_zero = *total == 0;
+            let before = *total;
             *total += weight * sign;
-            match (was_zero, *total == 0) {
+            if let Some(changes) = &mut changes {
+                changes.push(i64::from(*total > 0) - i64::from(before > 0));
+            }
+            match (before == 0, *total == 0) {
                 (true, false) => self.zero_count -= 1,
                 (false, true) => self.zero_count += 1,
                 _ => {}
@@ -112,12 +116,27 @@ impl Multiset {
         Ok(())
     }
 
+    /// Number of entries, those of weight zero too.
+    pub(in crate::processors) fn len(&self) -> usize {
+        self.weights.len()
+    }
+
     /// The entries whose weight `is_wanted`.
     pub(in crate::processors) fn entries(
         &self,
         is_wanted: impl Fn(i64) -> bool,
     ) -> Result<Entries> {
-        let ids: Vec<u32> = (0..self.weights.len() as u32)
+        self.entries_in(0..self.len(), is_wanted)
+    }
+
+    /// Those of `range`, which is of positions below [`Multiset::len`].
+    pub(in crate::processors) fn entries_in(
+        &self,
+        range: Range<usize>,
+        is_wanted: impl Fn(i64) -> bool,
+    ) -> Result<Entries> {
+        let range = range.start.min(self.len())..range.end.min(self.len());
+        let ids: Vec<u32> = (range.start as u32..range.end as u32)
             .filter(|&id| is_wanted(self.weights[id as usize]))
             .collect();
         let columns = self.entries.columns_of(&ids)?;
@@ -130,7 +149,7 @@ impl Multiset {
     }
 
     /// Moves the entries of slot i to slot `new_slots[i]`; those of forgotten slots go.
-    pub(super) fn remap(&mut self, new_slots: &[u32]) -> Result<()> {
+    pub(in crate::processors) fn remap(&mut self, new_slots: &[u32]) -> Result<()> {
         let mut entries = self.entries(|weight| weight != 0)?;
         let is_kept: Vec<bool> =
             entries.slots.iter().map(|&slot| new_slots[slot as usize] != NO_ID).collect();
@@ -144,7 +163,7 @@ impl Multiset {
         let mut is_kept = is_kept.into_iter();
         entries.weights.retain(|_| is_kept.next().unwrap_or(false));
         *self = Self::new(&self.value_type)?;
-        self.add(&entries, 1)
+        self.add(&entries, 1, None)
     }
 
     fn forget_zeros(&mut self, is_kept: impl Fn(i64) -> bool) {

@@ -12,9 +12,13 @@
 //!   row ──▶ key id ──▶ pane's slot ──▶ columns[slot] += …         (process)
 //!   total of window i+1 = total of window i − panes that left + panes that came   (watermark)
 //! ```
-//! What cannot be subtracted exactly (floats, min, max) is added up from the window's panes again.
-//! A tumbling window is one pane and needs no total. Keys whose panes are all gone are forgotten
-//! when they are half of all keys.
+//! What cannot be subtracted exactly (floats, min, max) is kept on two stacks instead; `total` says
+//! which state goes which way, `two_stacks` how that works. A tumbling window is one pane and needs
+//! no total. Keys whose panes are all gone are forgotten when they are half of all keys.
+//!
+//! A window that is closed goes through four steps, each in pieces so that no call takes long:
+//! results are made, rows go out, the watermark passes, panes that no later window needs are taken
+//! away (which delays nobody any more).
 //!
 //! Rules: windows come out in order of their end, each whole before the watermark that closed it
 //! goes on; a window in which a key has no live row (weights add up to zero) has no row for it; a
@@ -23,15 +27,19 @@
 //! idle, every window that holds rows is closed.
 
 mod alignment;
+mod budget;
 mod emission;
 mod groups;
 mod keys;
 mod pane;
+mod panes;
 mod snapshot;
 mod spec;
 mod split;
 #[cfg(test)]
 mod tests;
+mod total;
+mod two_stacks;
 mod window;
 
 pub use spec::{SlidingWindowSpec, sliding_window};

@@ -4,8 +4,19 @@
 
 use std::collections::VecDeque;
 
-use super::{groups::Groups, keys::WindowKeys};
-use crate::{Result, processors::accumulators::Aggregate, state::keyed_map::NO_ID};
+use super::{
+    budget::Budget,
+    emission::View,
+    groups::{Groups, Rows},
+    keys::WindowKeys,
+};
+use crate::{
+    Result,
+    delta::Weight,
+    processor::Done,
+    processors::accumulators::{Aggregate, StateColumn},
+    state::keyed_map::NO_ID,
+};
 
 /// Panes with a slot map at a time. Event time is nearly sorted: two serve almost every row; more
 /// would cost memory for each key.
@@ -15,6 +26,19 @@ pub(super) struct Pane {
     /// By slot: the key's id.
     pub(super) ids: Vec<u32>,
     pub(super) groups: Groups,
+    /// What the stack holds below this pane, by column and slot; see `two_stacks`.
+    pub(super) below: Vec<StateColumn>,
+    derived: Derived,
+}
+
+/// The results of aggregates whose state is a multiset, made piece by piece.
+#[derive(Default)]
+struct Derived {
+    /// By aggregate; empty for the others.
+    results: Vec<Vec<StateColumn>>,
+    /// The aggregate, and its first entry, that are not taken in.
+    aggregate: usize,
+    entry: usize,
 }
 
 /// Key id → slot in one pane; [`NO_ID`] where the pane has none.
@@ -31,7 +55,12 @@ pub(super) struct SlotMaps {
 
 impl Pane {
     pub(super) fn new(aggregates: &[Aggregate]) -> Result<Self> {
-        Ok(Self { ids: Vec::new(), groups: Groups::new(aggregates)? })
+        Ok(Self {
+            ids: Vec::new(),
+            groups: Groups::new(aggregates)?,
+            below: Vec::new(),
+            derived: Derived::default(),
+        })
     }
 
     /// The slots of `ids`, made where they are missing; `slots` is cleared first.
@@ -56,8 +85,67 @@ impl Pane {
         self.groups.resize(self.ids.len());
     }
 
+    /// Takes in rows, whose slots are there.
+    pub(super) fn update(&mut self, aggregates: &[Aggregate], rows: Rows<'_>) -> Result<()> {
+        self.derived = Derived::default();
+        self.groups.update(aggregates, rows)
+    }
+
+    /// Makes the results of those aggregates that are multisets and `is_wanted`.
+    pub(super) fn derive(
+        &mut self,
+        aggregates: &[Aggregate],
+        is_wanted: impl Fn(&Aggregate) -> bool,
+        budget: &mut Budget,
+    ) -> Result<Done> {
+        let Self { ids, groups, derived, .. } = self;
+        let Derived { results, aggregate: position, entry } = derived;
+        results.resize_with(aggregates.len(), Vec::new);
+        while let Some(aggregate) = aggregates.get(*position) {
+            if let (Some(values), true) = (groups.multiset(*position), is_wanted(aggregate)) {
+                let results = &mut results[*position];
+                if *entry == 0 {
+                    *results = aggregate.result_columns()?;
+                    results.iter_mut().for_each(|column| column.resize(ids.len()));
+                }
+                let end = *entry + budget.take(values.len() - *entry);
+                let entries = values.entries_in(*entry..end, |weight| weight > 0)?;
+                aggregate.take_values(results, &entries, &Weight::One)?;
+                *entry = end;
+                if end < values.len() {
+                    return Ok(Done::No);
+                }
+            }
+            *position += 1;
+            *entry = 0;
+        }
+        Ok(Done::Yes)
+    }
+
+    /// The columns from which the result of an aggregate is computed; those of a multiset must
+    /// have been derived.
+    pub(super) fn results(&self, aggregate: usize) -> &[StateColumn] {
+        match self.derived.results.get(aggregate) {
+            Some(derived) if !derived.is_empty() => derived,
+            _ => &self.groups.columns[aggregate],
+        }
+    }
+
+    /// What a window of this one pane emits.
+    pub(super) fn view(&self) -> View<'_> {
+        let aggregates = 0..self.groups.columns.len();
+        View {
+            live: &self.groups.live,
+            results: aggregates.map(|aggregate| self.results(aggregate)).collect(),
+            ids: Some(&self.ids),
+        }
+    }
+
     pub(super) fn bytes(&self) -> usize {
-        self.groups.bytes() + self.ids.capacity() * size_of::<u32>()
+        let derived = self.derived.results.iter().flatten();
+        self.groups.bytes()
+            + self.ids.capacity() * size_of::<u32>()
+            + self.below.iter().chain(derived).map(StateColumn::bytes).sum::<usize>()
     }
 }
 

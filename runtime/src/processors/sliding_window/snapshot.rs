@@ -71,7 +71,7 @@ impl SlidingWindow {
     fn save_panes(&self, partitions: &[PartitionId], state: &mut StateWriter) -> Result<()> {
         let mut columns: Vec<Vec<ArrayRef>> = Vec::new();
         let mut ids = Vec::new();
-        for (&number, pane) in &self.panes {
+        for (number, pane) in self.panes.iter() {
             ids.extend_from_slice(&pane.ids);
             let numbers: ArrayRef = Arc::new(Int64Array::from_value(number, pane.ids.len()));
             let live: ArrayRef = Arc::new(Int64Array::from(pane.groups.live.clone()));
@@ -93,7 +93,7 @@ impl SlidingWindow {
         let (aggregate, column) = self.plan.multiset_positions()[position];
         let mut columns: Vec<Vec<ArrayRef>> = Vec::new();
         let mut ids = Vec::new();
-        for (&number, pane) in &self.panes {
+        for (number, pane) in self.panes.iter() {
             let StateColumn::Multiset(multiset) = &pane.groups.columns[aggregate][column] else {
                 continue;
             };
@@ -186,7 +186,7 @@ impl SlidingWindow {
                 values: values.slice(start, slots.len()),
                 weights: weights.values()[start..start + slots.len()].to_vec(),
             };
-            multiset.add(&entries, 1)
+            multiset.add(&entries, 1, None)
         })
     }
 
@@ -203,9 +203,10 @@ impl SlidingWindow {
         self.keys.ids_of(keys, rows.num_rows(), &mut ids)?;
         let mut start = 0;
         for run in panes.values().chunk_by(|a, b| a == b) {
-            self.slots_in_pane(run[0], &ids[start..start + run.len()])?;
-            let pane = self.panes.get_mut(&run[0]).expect("its slots were just made");
-            take(&mut pane.groups, start, &self.slots)?;
+            let Self { panes, plan, keys, slots, .. } = self;
+            let ids = &ids[start..start + run.len()];
+            panes.slots_in(run[0], ids, &plan.aggregates, keys, slots)?;
+            panes.change(run[0], |pane| take(&mut pane.groups, start, slots))?;
             start += run.len();
         }
         Ok(())

@@ -62,7 +62,7 @@ pub fn sliding_window(spec: SlidingWindowSpec) -> Arc<dyn ProcessorSupplier> {
 }
 
 impl WindowPlan {
-    fn new(spec: &SlidingWindowSpec) -> Result<Self> {
+    pub(super) fn new(spec: &SlidingWindowSpec) -> Result<Self> {
         let time = spec.input.field(spec.time_column).data_type();
         if !matches!(time, DataType::Timestamp(TimeUnit::Microsecond, _)) {
             return Err(Error::Internal(format!("time column of type {time}")));

@@ -228,14 +228,53 @@ fn keys_are_forgotten_with_their_last_pane() {
         inbox.push(plus(rows(&batch)));
         processor.process(0, &mut inbox, &mut outbox).unwrap();
         let watermark = crate::item::Watermark { key: 0, time: round * 5 };
-        let done = processor.watermark(watermark, &mut outbox).unwrap();
-        assert_eq!(done, crate::processor::Done::Yes);
+        while processor.watermark(watermark, &mut outbox).unwrap() == crate::processor::Done::No {}
         bytes_seen.push(bytes.get());
     }
     let (early, late) = (bytes_seen[10], bytes_seen[39]);
     assert!(early > 0 && late < early * 2, "state grows: {bytes_seen:?}");
     drop(processor);
     assert_eq!(bytes.get(), 0, "a processor that is gone holds nothing");
+}
+
+/// Units of work that closing 3 · `panes` windows of so many panes takes, 20 keys in each pane.
+fn units_of_closing(panes: i64, function: F) -> usize {
+    use crate::processor::{Done, Inbox, Outbox, Processor};
+    let mut spec = spec(panes, 1, vec![aggregate(function, DataType::Float64)]);
+    if function == F::Max {
+        spec.aggregates[0].result_type = DataType::Int64;
+    }
+    spec.is_append_only = true;
+    let plan = spec::WindowPlan::new(&spec).unwrap();
+    let mut processor = window::SlidingWindow::new(plan).unwrap();
+    processor.units_of_call = 1;
+    let (env, _) = storage::env::Env::simulated(1);
+    let grid = storage::Grid::open(storage::GridConfig::default(), env).unwrap();
+    processor.init(&crate::testing::context(&grid)).unwrap();
+    let mut outbox = Outbox::new(1 << 20);
+    let mut calls = 0;
+    for now in 0..3 * panes {
+        let mut inbox = Inbox::default();
+        inbox.push(plus(rows(&(0..20).map(|k| (now, k, now)).collect::<Vec<_>>())));
+        while !inbox.is_empty() {
+            processor.process(0, &mut inbox, &mut outbox).unwrap();
+            calls += 1;
+        }
+        let watermark = crate::item::Watermark { key: 0, time: now };
+        while processor.watermark(watermark, &mut outbox).unwrap() == Done::No {
+            calls += 1;
+        }
+    }
+    calls
+}
+
+#[test]
+fn a_window_of_many_panes_costs_no_more_than_one_of_few() {
+    for function in [F::Max, F::VarPop] {
+        let few = units_of_closing(10, function);
+        let many = units_of_closing(200, function);
+        assert!(many < few * 20 * 5 / 4, "{function:?}: 30 windows {few}, 600 windows {many}");
+    }
 }
 
 #[test]

@@ -1,23 +1,25 @@
 //! `SlidingWindow`: the processor: takes rows into panes, and at the watermark closes windows.
 
-use std::{collections::BTreeMap, ops::Range};
-
 use arrow::array::ArrayRef;
 use storage::metrics::Metric;
 
 use super::{
+    budget::{Budget, units_of_call},
     emission::Emission,
-    groups::{Columns, Groups, Inputs},
+    groups::Inputs,
     keys::WindowKeys,
-    pane::{Pane, SlotMaps},
+    pane::Pane,
+    panes::Panes,
     spec::WindowPlan,
     split::{Run, Split, taken},
+    total::{Field, Total},
 };
 use crate::{
     Error, Result,
     delta::DeltaBatch,
     item::{IDLE, Item, Watermark},
     processor::{Done, Inbox, Outbox, Processor, ProcessorContext},
+    processors::accumulators::Aggregate,
     state::{StateChunk, StateWriter},
 };
 
@@ -27,13 +29,13 @@ const ROWS_PER_CALL_MAX: usize = 32_768;
 pub(super) struct SlidingWindow {
     pub(super) plan: WindowPlan,
     pub(super) keys: WindowKeys,
-    /// Panes that hold rows, by number.
-    pub(super) panes: BTreeMap<i64, Pane>,
-    pub(super) maps: SlotMaps,
+    pub(super) panes: Panes,
+    /// Not used when windows have one pane.
     total: Total,
     /// Windows before it are closed; `None` until the first is.
     pub(super) first_open: Option<i64>,
-    emission: Option<Emission>,
+    closing: Closing,
+    pub(super) units_of_call: usize,
     /// A batch the outbox refused.
     refused: Option<Item>,
     /// Key ids of the batch at hand, and their slots in the pane at hand; kept for their memory.
@@ -43,11 +45,15 @@ pub(super) struct SlidingWindow {
     metrics: Metrics,
 }
 
-/// The sum of the panes of one window, by key id; not used when windows have one pane.
-struct Total {
-    groups: Groups,
-    /// Panes in it.
-    merged: Range<i64>,
+/// How far the window that is being closed is. Rows are taken in only when none is.
+enum Closing {
+    Nothing,
+    /// Its results are being made; with its only pane, if windows have one.
+    Preparing(i64, Option<Pane>),
+    /// Its rows go out.
+    Emitting(Emission),
+    /// Panes that no later window needs are taken away.
+    Retiring,
 }
 
 #[derive(Default)]
@@ -63,12 +69,12 @@ impl SlidingWindow {
     pub(super) fn new(plan: WindowPlan) -> Result<Self> {
         Ok(Self {
             keys: WindowKeys::new(&plan.key_types(), 0)?,
-            total: Total { groups: Groups::new(&plan.aggregates)?, merged: 0..0 },
+            total: Total::new(&plan.aggregates, plan.alignment.size)?,
+            units_of_call: units_of_call(plan.output.fields().len()),
             plan,
-            panes: BTreeMap::new(),
-            maps: SlotMaps::default(),
+            panes: Panes::default(),
             first_open: None,
-            emission: None,
+            closing: Closing::Nothing,
             refused: None,
             ids: Vec::new(),
             slots: Vec::new(),
@@ -82,39 +88,21 @@ impl SlidingWindow {
         let split = Split::new(batch, spec.time_column, &self.plan.alignment)?;
         self.metrics.skipped_rows.add(split.null_count as i64);
         let Some((batch, runs)) = self.without_late(split)? else { return Ok(()) };
-        let keys: Vec<_> = self
-            .plan
-            .spec
-            .keys
-            .iter()
-            .map(|&key| ArrayRef::clone(batch.rows.column(key)))
-            .collect();
+        let aggregates = &self.plan.aggregates;
+        let keys = self.plan.spec.keys.iter();
+        let keys: Vec<_> = keys.map(|&key| ArrayRef::clone(batch.rows.column(key))).collect();
         let mut ids = std::mem::take(&mut self.ids);
         self.keys.ids_of(&keys, batch.len(), &mut ids)?;
-        let inputs = Inputs::new(&self.plan.aggregates, &batch)?;
+        let inputs = Inputs::new(aggregates, &batch)?;
         for Run { pane: number, rows } in runs {
-            let ids = &ids[rows.clone()];
-            self.slots_in_pane(number, ids)?;
-            let pane = self.panes.get_mut(&number).expect("its slots were just made");
-            pane.groups.update(&self.plan.aggregates, &inputs, rows.start, &self.slots)?;
-            if self.total.merged.contains(&number) {
-                self.total.groups.resize(self.keys.len());
-                self.total.groups.update(&self.plan.aggregates, &inputs, rows.start, ids)?;
-            }
+            let (start, ids) = (rows.start, &ids[rows]);
+            let slots = &mut self.slots;
+            self.panes.slots_in(number, ids, aggregates, &mut self.keys, slots)?;
+            let rows = inputs.rows(start, slots);
+            self.panes.change(number, |pane| pane.update(aggregates, rows))?;
+            self.total.take(number, rows.into_slots(ids), self.keys.len(), aggregates)?;
         }
         self.ids = ids;
-        Ok(())
-    }
-
-    /// Finds the slots of `ids` in a pane, which is made if it is not there, into `self.slots`.
-    pub(super) fn slots_in_pane(&mut self, number: i64, ids: &[u32]) -> Result<()> {
-        if !self.panes.contains_key(&number) {
-            self.panes.insert(number, Pane::new(&self.plan.aggregates)?);
-        }
-        let panes = &self.panes;
-        let map = self.maps.open(number, |number| panes[&number].ids.as_slice());
-        let pane = self.panes.get_mut(&number).expect("it was just looked up");
-        pane.slots_of(map, ids, &mut self.keys, &mut self.slots);
         Ok(())
     }
 
@@ -148,121 +136,168 @@ impl SlidingWindow {
         Ok(Some((batch, runs)))
     }
 
-    /// Emits the windows before `bound`, in order.
+    /// Emits the windows before `bound`, in order. The last one is left to be retired.
     fn close_until(&mut self, bound: i64, outbox: &mut Outbox) -> Result<Done> {
-        loop {
-            if self.emit(outbox)? == Done::No {
+        let mut budget = self.budget();
+        while self.put_out(outbox, &mut budget)? == Done::Yes {
+            let Some(window) = self.next_due().filter(|&window| window < bound) else {
+                let first_open = self.first_open.map_or(bound, |first| first.max(bound));
+                self.first_open = Some(first_open);
+                return Ok(Done::Yes);
+            };
+            if self.retire(&mut budget)? == Done::No {
                 return Ok(Done::No);
             }
-            match self.next_due().filter(|&window| window < bound) {
-                Some(window) => self.begin(window)?,
-                None => break,
-            }
+            self.begin(window)?;
         }
-        self.first_open = Some(self.first_open.map_or(bound, |first_open| first_open.max(bound)));
-        Ok(Done::Yes)
+        Ok(Done::No)
     }
 
     /// The first window that holds rows and was not emitted.
     fn next_due(&self) -> Option<i64> {
-        let (&first_pane, _) = self.panes.first_key_value()?;
-        let window = self.plan.alignment.first_window(first_pane);
+        let alignment = &self.plan.alignment;
+        let first_needed = self.first_open.map_or(i64::MIN, |first| alignment.first_pane(first));
+        let window = alignment.first_window(self.panes.first_from(first_needed)?);
         Some(self.first_open.map_or(window, |first_open| first_open.max(window)))
     }
 
-    /// Makes the rows of a window ready.
+    fn budget(&self) -> Budget {
+        Budget::new(self.units_of_call)
+    }
+
+    /// Begins to close a window.
     fn begin(&mut self, window: i64) -> Result<()> {
-        let pane = if self.plan.alignment.is_single_pane() {
-            let number = self.plan.alignment.first_pane(window);
-            let pane = self.panes.remove(&number);
-            if let Some(pane) = &pane {
-                self.maps.close(number, &pane.ids);
-            }
-            Some(pane.ok_or_else(|| Error::Internal("a due window has no pane".to_owned()))?)
+        let alignment = &self.plan.alignment;
+        let first = alignment.first_pane(window);
+        let mut only_pane = None;
+        if alignment.is_single_pane() {
+            let pane = self.panes.remove(first);
+            let missing = || Error::Internal("a due window has no pane".to_owned());
+            only_pane = Some(pane.ok_or_else(missing)?);
         } else {
-            self.add_up(window)?;
-            None
-        };
-        self.emission = Some(Emission::new(&self.plan, window, pane, &self.total.groups)?);
+            let panes = first..first.saturating_add(alignment.size);
+            self.with_total(|total, field| total.begin(panes, field));
+        }
+        self.closing = Closing::Preparing(window, only_pane);
         Ok(())
     }
 
-    /// Makes the total that of `window`. Panes that left were taken away when the window before was
-    /// done with.
-    fn add_up(&mut self, window: i64) -> Result<()> {
-        let Total { groups, merged } = &mut self.total;
-        let first = self.plan.alignment.first_pane(window);
-        let end = first.saturating_add(self.plan.alignment.size);
-        groups.resize(self.keys.len());
-        let first_missing = if merged.is_empty() { first } else { merged.end };
-        for (&number, pane) in self.panes.range(first_missing..end) {
-            groups.merge(&pane.groups, &pane.ids, Columns::Invertible)?;
-            self.maps.close(number, &pane.ids);
+    fn with_total<T>(&mut self, f: impl FnOnce(&mut Total, &mut Field<'_>) -> T) -> T {
+        let Self { total, plan, panes, keys, .. } = self;
+        f(total, &mut Field { aggregates: &plan.aggregates, panes, keys })
+    }
+
+    /// Goes on with the window that is being closed; `Yes` when there is none.
+    fn go_on(&mut self, outbox: &mut Outbox) -> Result<Done> {
+        let mut budget = self.budget();
+        match self.put_out(outbox, &mut budget)? {
+            Done::Yes => self.retire(&mut budget),
+            Done::No => Ok(Done::No),
         }
-        if groups.clear_recomputed() {
-            for pane in self.panes.range(first..end).map(|(_, pane)| pane) {
-                groups.merge(&pane.groups, &pane.ids, Columns::Recomputed)?;
+    }
+
+    /// Makes and emits the rows of the window that is being closed; `Yes` when no row is left. `No`
+    /// after each batch, when the outbox is full, and when the budget of the call is spent.
+    fn put_out(&mut self, outbox: &mut Outbox, budget: &mut Budget) -> Result<Done> {
+        if let Closing::Preparing(..) = self.closing {
+            self.prepare(budget)?;
+        }
+        match std::mem::replace(&mut self.closing, Closing::Nothing) {
+            Closing::Emitting(mut emission) => {
+                if !self.emit(&mut emission, outbox)? {
+                    self.closing = Closing::Emitting(emission);
+                    return Ok(Done::No);
+                }
+                self.end_emission(&emission);
+                self.closing = Closing::Retiring;
+                Ok(Done::Yes)
+            }
+            preparing @ Closing::Preparing(..) => {
+                self.closing = preparing;
+                Ok(self.later())
+            }
+            done => {
+                self.closing = done;
+                Ok(Done::Yes)
             }
         }
-        *merged = first..end;
+    }
+
+    /// Goes on with making the results of the window; then it can be emitted.
+    fn prepare(&mut self, budget: &mut Budget) -> Result<()> {
+        let Self { total, plan, panes, keys, closing, .. } = self;
+        let Closing::Preparing(window, only_pane) = closing else { return Ok(()) };
+        let aggregates = &plan.aggregates;
+        let done = match only_pane {
+            Some(pane) => pane.derive(aggregates, Aggregate::is_multiset, budget)?,
+            None => total.work(&mut Field { aggregates, panes, keys }, budget)?,
+        };
+        if done == Done::Yes {
+            let emission = Emission::new(plan, *window, only_pane.take(), &total.view())?;
+            *closing = Closing::Emitting(emission);
+        }
         Ok(())
     }
 
-    /// Emits what is ready; `No` if the outbox is full.
-    fn emit(&mut self, outbox: &mut Outbox) -> Result<Done> {
+    /// Takes away the panes that no later window needs; `Yes` when they are gone.
+    fn retire(&mut self, budget: &mut Budget) -> Result<Done> {
+        if !matches!(self.closing, Closing::Retiring) {
+            return Ok(Done::Yes);
+        }
+        if self.with_total(|total, field| total.work(field, budget))? == Done::No {
+            return Ok(self.later());
+        }
+        self.closing = Closing::Nothing;
+        self.forget_keys()?;
+        self.tell_bytes();
+        Ok(Done::Yes)
+    }
+
+    /// Has the processor called again soon.
+    fn later(&self) -> Done {
+        if let Some(context) = &self.context {
+            (context.wake)();
+        }
+        Done::No
+    }
+
+    /// Emits one batch at most; whether all are out.
+    fn emit(&mut self, emission: &mut Emission, outbox: &mut Outbox) -> Result<bool> {
         if let Some(item) = self.refused.take() {
             self.refused = outbox.offer(item);
-        }
-        while self.refused.is_none() && outbox.has_room() {
-            let Some(emission) = &mut self.emission else { return Ok(Done::Yes) };
-            let Some(rows) = emission.next_batch(&self.plan, &self.keys, &self.total.groups)?
-            else {
-                self.end_emission()?;
-                return Ok(Done::Yes);
-            };
+        } else if !emission.is_exhausted() && outbox.has_room() {
+            let rows = emission.next_batch(&self.plan, &self.keys, &self.total.view())?;
             self.refused = outbox.offer(Item::Batch(DeltaBatch::insertions(rows)));
         }
-        let is_done = self.refused.is_none() && self.emission.is_none();
-        Ok(if is_done { Done::Yes } else { Done::No })
+        Ok(self.refused.is_none() && emission.is_exhausted())
     }
 
-    /// A window is out: drops the panes no later window needs.
-    fn end_emission(&mut self) -> Result<()> {
-        let Some(emission) = self.emission.take() else { return Ok(()) };
+    /// A window is out.
+    fn end_emission(&mut self, emission: &Emission) {
         if let Some(pane) = &emission.pane {
             self.keys.leave(&pane.ids);
         }
-        self.first_open = Some(emission.window + 1);
-        let first_needed = self.plan.alignment.first_pane(emission.window + 1);
-        while let Some(entry) = self.panes.first_entry().filter(|pane| *pane.key() < first_needed) {
-            let (number, pane) = entry.remove_entry();
-            if self.total.merged.contains(&number) {
-                self.total.groups.subtract(&pane.groups, &pane.ids)?;
-            }
-            self.maps.close(number, &pane.ids);
-            self.keys.leave(&pane.ids);
-        }
-        self.total.merged.start = first_needed.min(self.total.merged.end);
-        self.forget_keys()?;
-        self.tell_bytes();
-        Ok(())
+        let next = emission.window + 1;
+        self.first_open = Some(next);
+        let first_needed = self.plan.alignment.first_pane(next);
+        self.with_total(|total, field| total.retire(first_needed, field));
     }
 
     /// Renumbers everything if many keys are not used any more.
     fn forget_keys(&mut self) -> Result<()> {
         let Some(new_ids) = self.keys.forget_unused() else { return Ok(()) };
-        self.maps.forget_all();
-        for pane in self.panes.values_mut() {
-            pane.ids.iter_mut().for_each(|id| *id = new_ids[*id as usize]);
-        }
-        self.total.groups.resize(new_ids.len());
-        self.total.groups.remap(&new_ids, self.keys.len())
+        self.panes.remap(&new_ids);
+        self.total.remap(&new_ids, self.keys.len())
     }
 
     /// Memory held, in bytes.
     fn bytes(&self) -> usize {
-        let panes: usize = self.panes.values().map(Pane::bytes).sum();
-        panes + self.keys.bytes() + self.maps.bytes() + self.total.groups.bytes()
+        let closing = match &self.closing {
+            Closing::Preparing(_, Some(pane)) => pane.bytes(),
+            Closing::Emitting(emission) => emission.pane.as_ref().map_or(0, Pane::bytes),
+            _ => 0,
+        };
+        self.panes.bytes() + self.keys.bytes() + self.total.bytes() + closing
     }
 
     fn tell_bytes(&mut self) {
@@ -273,8 +308,7 @@ impl SlidingWindow {
 
     /// The first window after all that hold rows.
     fn end_of_rows(&self) -> i64 {
-        let last = self.panes.last_key_value();
-        let end = last.map(|(&pane, _)| self.plan.alignment.last_window(pane) + 1);
+        let end = self.panes.last().map(|pane| self.plan.alignment.last_window(pane) + 1);
         end.or(self.first_open).unwrap_or(i64::MIN)
     }
 }
@@ -298,7 +332,7 @@ impl Processor for SlidingWindow {
     }
 
     fn process(&mut self, _: usize, inbox: &mut Inbox, outbox: &mut Outbox) -> Result<()> {
-        if self.emit(outbox)? == Done::No {
+        if self.go_on(outbox)? == Done::No {
             return Ok(());
         }
         let mut row_count = 0;
@@ -308,7 +342,13 @@ impl Processor for SlidingWindow {
             row_count += batch.len();
             self.absorb(&batch)?;
         }
+        self.tell_bytes();
         Ok(())
+    }
+
+    fn idle(&mut self, outbox: &mut Outbox) -> Result<Done> {
+        let _done = self.go_on(outbox)?;
+        Ok(Done::No)
     }
 
     fn watermark(&mut self, watermark: Watermark, outbox: &mut Outbox) -> Result<Done> {
@@ -323,14 +363,17 @@ impl Processor for SlidingWindow {
     }
 
     fn epoch(&mut self, _: u64, outbox: &mut Outbox) -> Result<Done> {
-        self.emit(outbox)
+        self.go_on(outbox)
     }
 
     fn complete(&mut self, ordinal: usize, outbox: &mut Outbox) -> Result<Done> {
         if ordinal != usize::MAX {
             return Ok(Done::Yes);
         }
-        self.close_until(self.end_of_rows(), outbox)
+        if self.close_until(self.end_of_rows(), outbox)? == Done::No {
+            return Ok(Done::No);
+        }
+        self.go_on(outbox)
     }
 
     fn save(&mut self, state: &mut StateWriter) -> Result<Done> {

@@ -1,0 +1,105 @@
+//! `Panes`: the panes that hold rows, by number: the truth of a window processor's state; totals and
+//! stacks are made from them again. Keeps count of their bytes as they change.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use super::{
+    keys::WindowKeys,
+    pane::{Pane, SlotMaps},
+};
+use crate::{Result, processors::accumulators::Aggregate};
+
+#[derive(Default)]
+pub(super) struct Panes {
+    by_number: BTreeMap<i64, Pane>,
+    maps: SlotMaps,
+    /// Of all panes: a window may have 10^5 of them, too many to ask each after every batch.
+    pane_bytes: usize,
+}
+
+impl Panes {
+    /// Finds the slots of `ids` in pane `number`, which is made if it is not there.
+    pub(super) fn slots_in(
+        &mut self,
+        number: i64,
+        ids: &[u32],
+        aggregates: &[Aggregate],
+        keys: &mut WindowKeys,
+        slots: &mut Vec<u32>,
+    ) -> Result<()> {
+        if !self.by_number.contains_key(&number) {
+            let pane = Pane::new(aggregates)?;
+            self.pane_bytes += pane.bytes();
+            self.by_number.insert(number, pane);
+        }
+        let panes = &self.by_number;
+        let map = self.maps.open(number, |number| panes[&number].ids.as_slice());
+        let Some(pane) = self.by_number.get_mut(&number) else { return Ok(()) };
+        let before = pane.bytes();
+        pane.slots_of(map, ids, keys, slots);
+        self.pane_bytes = self.pane_bytes + pane.bytes() - before;
+        Ok(())
+    }
+
+    /// Changes a pane, if it is there.
+    pub(super) fn change<T>(
+        &mut self,
+        number: i64,
+        change: impl FnOnce(&mut Pane) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let Some(pane) = self.by_number.get_mut(&number) else { return Ok(None) };
+        let before = pane.bytes();
+        let outcome = change(pane);
+        self.pane_bytes = self.pane_bytes + pane.bytes() - before;
+        outcome.map(Some)
+    }
+
+    pub(super) fn get(&self, number: i64) -> Option<&Pane> {
+        self.by_number.get(&number)
+    }
+
+    /// Takes a pane out; its keys are still in use.
+    pub(super) fn remove(&mut self, number: i64) -> Option<Pane> {
+        let pane = self.by_number.remove(&number)?;
+        self.pane_bytes -= pane.bytes();
+        self.maps.close(number, &pane.ids);
+        Some(pane)
+    }
+
+    /// A pane gets no more rows, or not soon.
+    pub(super) fn close_map(&mut self, number: i64) {
+        if let Some(pane) = self.by_number.get(&number) {
+            self.maps.close(number, &pane.ids);
+        }
+    }
+
+    /// Numbers of the panes in a range, rising.
+    pub(super) fn numbers(&self, range: Range<i64>) -> impl DoubleEndedIterator<Item = i64> {
+        let range = range.start.min(range.end)..range.end;
+        self.by_number.range(range).map(|(number, _)| *number)
+    }
+
+    pub(super) fn first_from(&self, number: i64) -> Option<i64> {
+        self.by_number.range(number..).next().map(|(number, _)| *number)
+    }
+
+    pub(super) fn last(&self) -> Option<i64> {
+        self.by_number.last_key_value().map(|(number, _)| *number)
+    }
+
+    /// All panes by number, rising.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (i64, &Pane)> {
+        self.by_number.iter().map(|(number, pane)| (*number, pane))
+    }
+
+    /// Key ids have changed.
+    pub(super) fn remap(&mut self, new_ids: &[u32]) {
+        self.maps.forget_all();
+        let ids = self.by_number.values_mut().flat_map(|pane| &mut pane.ids);
+        ids.for_each(|id| *id = new_ids[*id as usize]);
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.pane_bytes + self.maps.bytes()
+    }
+}
