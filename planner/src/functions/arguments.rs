@@ -2,7 +2,7 @@
 //! What is not understood is an error in PostgreSQL's words, never ignored.
 
 use arrow::{
-    array::RecordBatch,
+    array::{RecordBatch, RecordBatchOptions},
     datatypes::{DataType, Schema},
 };
 use datafusion::{
@@ -17,7 +17,7 @@ use datafusion::{
     sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, TableFactor},
 };
 
-use super::external;
+use super::{external, session::bind_search_path};
 use crate::Error;
 
 /// The arguments of one call, by the function's parameter names.
@@ -120,6 +120,8 @@ impl Arguments {
     ) -> DfResult<Option<ScalarValue>> {
         let Some(value) = self.values[index].take() else { return Ok(None) };
         let expr = context.sql_to_expr(value, &DFSchema::empty())?;
+        // A plan is kept by the search path it was made under, so that may be asked while planning.
+        let expr = bind_search_path(expr, context.context_provider().options())?;
         match evaluate(expr) {
             Some(value) => Ok(Some(value)),
             None => Err(self.wrong(index, "a constant")),
@@ -192,10 +194,12 @@ fn evaluate(expr: Expr) -> Option<ScalarValue> {
     let expr = ExprSimplifier::new(SimplifyContext::default()).coerce(expr, &schema).ok()?;
     let (props, planning) = (ExecutionProps::new(), PhysicalPlanningContext::default());
     let expr = create_physical_expr(&expr, &schema, &props, &planning).ok()?;
-    let batch = RecordBatch::new_empty(Schema::empty().into());
+    let one_row = RecordBatchOptions::new().with_row_count(Some(1));
+    let schema = Schema::empty().into();
+    let batch = RecordBatch::try_new_with_options(schema, Vec::new(), &one_row).ok()?;
     match expr.evaluate(&batch).ok()? {
         ColumnarValue::Scalar(value) => Some(value),
-        ColumnarValue::Array(_) => None,
+        ColumnarValue::Array(array) => ScalarValue::try_from_array(&array, 0).ok(),
     }
 }
 

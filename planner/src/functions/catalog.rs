@@ -57,11 +57,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
                 })
             })
         }),
-        text("pg_get_indexdef", |args| {
-            of_objects(args, |object, oid| {
-                (object.key()?.0 == oid).then(|| index_definition(object))
-            })
-        }),
+        text("pg_get_indexdef", index_text),
         text("pg_get_constraintdef", |args| {
             of_objects(args, |object, oid| {
                 (object.constraint_oid() == oid && object.key().is_some())
@@ -100,6 +96,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
         "pg_operator_is_visible",
         "pg_opclass_is_visible",
         "pg_collation_is_visible",
+        "pg_conversion_is_visible",
         "pg_has_role",
         "has_table_privilege",
         "has_schema_privilege",
@@ -127,6 +124,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
         "pg_get_function_identity_arguments",
         "pg_get_functiondef",
         "pg_get_triggerdef",
+        "pg_get_function_sqlbody",
         "pg_get_ruledef",
         "pg_get_partkeydef",
         "pg_get_serial_sequence",
@@ -134,6 +132,11 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
     ] {
         functions.push(null(name));
     }
+    functions.push(
+        Function::new("pg_database_size", |_| Ok(DataType::Int64), database_size)
+            .volatile()
+            .build(),
+    );
     for name in ["pg_relation_size", "pg_table_size", "pg_total_relation_size"] {
         functions
             .push(Function::new(name, |_| Ok(DataType::Int64), relation_size).volatile().build());
@@ -178,6 +181,33 @@ fn of_objects(
 ) -> Result<ColumnarValue> {
     let objects = objects::objects(&facts(args)?.state);
     texts(args, |oid| objects.iter().find_map(|object| text_of(object, oid)))
+}
+
+/// `pg_get_indexdef(index)`: the whole definition; with a column's number, that column's name.
+fn index_text(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    if args.args.len() < 2 {
+        return of_objects(args, |object, oid| {
+            (object.key()?.0 == oid).then(|| index_definition(object))
+        });
+    }
+    let objects = objects::objects(&facts(args)?.state);
+    let columns = cast(&array_argument(args, 1)?, &DataType::Int64)?;
+    let columns = columns.as_primitive::<Int64Type>();
+    let text_of = |oid: i64, column: i64| {
+        let key = |object: &&Object| object.key().is_some_and(|(index, _)| index == oid);
+        let object = objects.iter().find(key)?;
+        if column == 0 {
+            return Some(index_definition(object));
+        }
+        let (_, positions) = object.key()?;
+        let position = positions.get(usize::try_from(column - 1).ok()?)?;
+        let column = object.columns.get(usize::try_from(position - 1).ok()?)?;
+        Some(quote_ident(&column.name))
+    };
+    let pairs = numbers(args)?;
+    let texts: StringArray =
+        pairs.iter().zip(columns.iter()).map(|(oid, column)| text_of(oid?, column?)).collect();
+    answer(args, Arc::new(texts))
 }
 
 fn of_objects_bool(
@@ -312,6 +342,21 @@ fn relation_size(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         Some(facts.grid.table(record.id).ok()?.stats().bytes as i64)
     };
     let sizes = numbers(args)?.iter().map(|oid| oid.and_then(size)).collect::<Int64Array>();
+    answer(args, Arc::new(sizes))
+}
+
+/// `pg_database_size(name or oid)`: all tables; every database name means the same one here.
+fn database_size(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let facts = facts(args)?;
+    let objects = objects::objects(&facts.state);
+    let tables = objects.iter().filter_map(|object| match &object.kind {
+        objects::Kind::Table(record) => facts.grid.table(record.id).ok(),
+        _ => None,
+    });
+    let bytes: u64 = tables.map(|table| table.stats().bytes).sum();
+    let asked = array_argument(args, 0)?;
+    let sizes: Int64Array =
+        (0..asked.len()).map(|row| asked.is_valid(row).then_some(bytes as i64)).collect();
     answer(args, Arc::new(sizes))
 }
 

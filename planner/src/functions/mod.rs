@@ -5,6 +5,7 @@
 pub mod aggregates;
 pub mod arguments;
 pub mod arithmetic;
+pub mod arrays;
 pub mod cast;
 pub mod catalog;
 pub mod error;
@@ -13,6 +14,7 @@ pub mod generate_series;
 pub mod generate_stream;
 pub mod hop;
 pub mod impose_order;
+pub mod keywords;
 pub mod limited;
 pub mod relation;
 pub mod session;
@@ -48,6 +50,7 @@ pub fn external(error: Error) -> DataFusionError {
 pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let families = [
         arithmetic::all(),
+        arrays::all(),
         session::all(),
         catalog::all(),
         text::all(),

@@ -13,7 +13,7 @@ use datafusion::{
     },
 };
 
-use super::{external, generate_series, generate_stream, hop, impose_order, tumble};
+use super::{external, generate_series, generate_stream, hop, impose_order, keywords, tumble};
 use crate::{Error, lower::StreamParts};
 
 /// Plans FROM items of ours.
@@ -55,6 +55,7 @@ impl StreamRelationPlanner {
             "generate_series" => {
                 generate_series::plan(arguments, call, &self.parts, context).map(Some)
             }
+            "pg_get_keywords" if arguments.is_empty() => keywords::plan().map(Some),
             "cumulate" | "session" => {
                 let message = format!("window function {} is not supported", call.name);
                 let hint = "The window functions are TUMBLE and HOP.";

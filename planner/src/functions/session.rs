@@ -150,6 +150,20 @@ pub fn bind_session(plan: LogicalPlan, facts: &SessionFacts) -> Result<LogicalPl
     Ok(bound.data)
 }
 
+/// Puts the session's search path into an expression that must be known while planning.
+pub fn bind_search_path(expr: Expr, options: &ConfigOptions) -> Result<Expr> {
+    let config = Arc::new(options.clone());
+    let bound = expr.transform_up(|expr| match &expr {
+        Expr::ScalarFunction(call)
+            if matches!(call.func.name(), "current_schema" | "current_schemas") =>
+        {
+            bind_call(expr, &config)
+        }
+        _ => Ok(Transformed::no(expr)),
+    })?;
+    Ok(bound.data)
+}
+
 fn bind_call(expr: Expr, config: &Arc<ConfigOptions>) -> Result<Transformed<Expr>> {
     let Expr::ScalarFunction(call) = &expr else { return Ok(Transformed::no(expr)) };
     if !BOUND.contains(&call.func.name()) {

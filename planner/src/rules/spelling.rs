@@ -149,6 +149,7 @@ pub fn rewrite_before_children(expr: &mut Expr) {
             *expr = cast(Expr::value(Value::Null), DataType::Text);
         }
         Expr::Cast { .. } => rewrite_reg_cast(expr),
+        Expr::CompoundFieldAccess { .. } => qualify_subscripted(expr),
         Expr::Identifier(ident) if ident.quote_style.is_none() => {
             let name = ident.value.to_lowercase();
             let names = ["current_catalog", "current_role", "current_schema", "session_user"];
@@ -226,16 +227,29 @@ fn is_comparison(op: &BinaryOperator) -> bool {
     matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq)
 }
 
-/// In a comparison `x::regclass` stands for the object's number.
+/// In a comparison `x::regclass` stands for the object's number. Functions have none: the columns
+/// of the catalog that name one hold its name, and so does the constant beside them.
 fn compare_by_oid(operand: &mut Expr) {
     match operand {
         Expr::Nested(inner) => compare_by_oid(inner),
-        Expr::Cast { expr, data_type, .. } => {
-            if let Some(kind) = reg_kind(data_type) {
-                *operand = reg_oid(kind, take(expr));
+        Expr::Cast { expr, data_type, .. } => match (reg_kind(data_type), literal_text(expr)) {
+            (Some("regproc"), Some(name)) => {
+                *operand = text(name.strip_prefix("pg_catalog.").unwrap_or(&name));
             }
-        }
+            (Some(kind), _) => *operand = reg_oid(kind, take(expr)),
+            (None, _) => {}
+        },
         _ => {}
+    }
+}
+
+fn literal_text(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) => Some(text.clone()),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -377,6 +391,27 @@ fn strip_schema(name: &mut ObjectName) {
         && FUNCTION_SCHEMAS.iter().any(|known| schema.value.eq_ignore_ascii_case(known))
     {
         name.0.remove(0);
+    }
+}
+
+/// `t.tags[1]` is parsed as a field `tags` of a column `t`, and then its element: the names belong
+/// together, and what they name is DataFusion's to find out.
+fn qualify_subscripted(expr: &mut Expr) {
+    let Expr::CompoundFieldAccess { root, access_chain } = expr else { return };
+    let mut names = match root.as_ref() {
+        Expr::Identifier(name) => vec![name.clone()],
+        Expr::CompoundIdentifier(names) => names.clone(),
+        _ => return,
+    };
+    let is_name =
+        |access: &ast::AccessExpr| matches!(access, ast::AccessExpr::Dot(Expr::Identifier(_)));
+    let count = access_chain.iter().take_while(|access| is_name(access)).count();
+    names.extend(access_chain.drain(..count).filter_map(|access| match access {
+        ast::AccessExpr::Dot(Expr::Identifier(name)) => Some(name),
+        _ => None,
+    }));
+    if count > 0 {
+        **root = Expr::CompoundIdentifier(names);
     }
 }
 

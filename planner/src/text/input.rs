@@ -210,11 +210,12 @@ pub fn date(text: &str) -> Result<i32> {
     i32::try_from(parts.days).map_err(|_| date_out_of_range("date", text))
 }
 
-/// TIME in µs since midnight.
+/// TIME in µs since midnight; a zone in the text is ignored, as in PostgreSQL.
 pub fn time(text: &str) -> Result<i64> {
     let bad = || Error::new("22007", invalid("time", text).message);
     let (micros, rest) = read_clock(text.trim()).ok_or_else(bad)??;
-    if rest.trim().is_empty() { Ok(micros) } else { Err(bad()) }
+    let zone = rest.trim();
+    if zone.is_empty() || TimeZone::parse(zone).is_ok() { Ok(micros) } else { Err(bad()) }
 }
 
 /// TIMESTAMP in µs since the Unix epoch; a zone in the text is ignored, as in PostgreSQL.
@@ -247,7 +248,7 @@ struct DateTime {
 }
 
 impl DateTime {
-    /// `yyyy-mm-dd[ |T]hh:mm[:ss[.f]][zone][ BC]`, `yyyymmdd`, `epoch`.
+    /// `yyyy-mm-dd[[ |T]hh:mm[:ss[.f]]][zone][ BC]`, `yyyymmdd`, `epoch`.
     fn read(text: &str, type_name: &str) -> Result<Self> {
         let bad = || Error::new("22007", invalid(type_name, text).message);
         let mut rest = text.trim();
@@ -271,7 +272,11 @@ impl DateTime {
         if after.is_empty() {
             return Ok(Self { days, micros: 0, zone: None });
         }
-        let (micros, zone) = read_clock(after).ok_or_else(bad)??;
+        // A zone may follow the date itself: drivers write a date so when it comes from an instant.
+        let (micros, zone) = match after.starts_with(['+', '-']) {
+            true => (0, after),
+            false => read_clock(after).ok_or_else(bad)??,
+        };
         let zone = match zone.trim() {
             "" => None,
             name => Some(TimeZone::parse(name).map_err(|_| bad())?),
@@ -401,6 +406,10 @@ mod tests {
         assert_eq!(date("2000-13-01").unwrap_err().code, "22008");
         assert_eq!(date("soon").unwrap_err().code, "22007");
         assert_eq!(time("12:34:56.7").unwrap(), 45_296_700_000);
+        assert_eq!(date("2000-01-01 +02").unwrap(), 10_957);
+        assert_eq!(date("2000-01-01 +x").unwrap_err().code, "22007");
+        assert_eq!(time("12:34:56+02").unwrap(), 45_296_000_000);
+        assert_eq!(time("12:34:56 soon").unwrap_err().code, "22007");
         assert_eq!(time("01:00 pm").unwrap(), 46_800_000_000);
         assert_eq!(time("24:00:01").unwrap_err().code, "22008");
         assert_eq!(timestamp("2023-11-14T22:13:20.5").unwrap(), 1_700_000_000_500_000);

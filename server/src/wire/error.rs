@@ -27,6 +27,14 @@ impl Severity {
     }
 }
 
+/// What a prepared statement says whose columns are no longer those it was described with.
+const PLAN_HAS_CHANGED: &str = "cached plan must not change result type";
+
+/// 0A000: the objects that a prepared statement names have changed under it.
+pub fn plan_has_changed() -> Error {
+    Error::unsupported(PLAN_HAS_CHANGED)
+}
+
 /// Fields of the response, in PostgreSQL's order.
 pub fn fields(error: &Error, severity: Severity) -> Vec<(u8, String)> {
     let mut fields = vec![
@@ -42,6 +50,10 @@ pub fn fields(error: &Error, severity: Severity) -> Vec<(u8, String)> {
     }
     if let Some(position) = error.position {
         fields.push((b'P', position.to_string()));
+    }
+    if error.message == PLAN_HAS_CHANGED {
+        // By this name pgjdbc knows that preparing the statement again heals it.
+        fields.push((b'R', "RevalidateCachedQuery".to_owned()));
     }
     fields
 }

@@ -17,7 +17,7 @@ use crate::{
     session::{Block, OpenRows, Portal, PortalState, PreparedEntry, RowTag},
     transaction::{ends_block, first_word},
     wire::{
-        error::block_has_failed,
+        error::{block_has_failed, plan_has_changed},
         frame::{Bind, Frame, Message, Name, Parse, Target, is_sync_next},
         types::{
             Format,
@@ -335,8 +335,7 @@ impl Connection {
             }
             Progress::Rows(open) => {
                 if described.is_some_and(|columns| columns[..] != open.columns[..]) {
-                    let message = "cached plan must not change result type";
-                    return Err(Error::unsupported(message).into());
+                    return Err(plan_has_changed().into());
                 }
                 self.set_portal(name, PortalState::Open(open));
                 self.execute_open(name, row_limit).await?;

@@ -435,7 +435,11 @@ fn element_binary(writer: &ColumnWriter<'_>, row: usize, out: &mut BytesMut) -> 
     Ok(())
 }
 
-/// One dimension of a list: PostgreSQL flattens nested lists into dimensions, we refuse them.
+/// Dimensions an array may have in binary, as in PostgreSQL.
+const DIMENSIONS_MAX: usize = 6;
+
+/// An array: its dimensions, then the innermost elements in a row. PostgreSQL's arrays are
+/// rectangular, so a list of lists of different lengths has a text form only.
 fn array_binary(
     array: &ListArray,
     element_oid: u32,
@@ -443,20 +447,36 @@ fn array_binary(
     row: usize,
     out: &mut BytesMut,
 ) -> Result<()> {
-    if matches!(element, ColumnWriter::Array(..)) {
-        return Err(Error::unsupported("binary format of nested arrays is not supported"));
+    let range = |array: &ListArray, rows: Range<usize>| {
+        let offsets = array.value_offsets();
+        offsets[rows.start] as usize..offsets[rows.end] as usize
+    };
+    let (mut element, mut element_oid) = (element, element_oid);
+    let mut elements = range(array, row..row + 1);
+    let mut lengths = [0; DIMENSIONS_MAX];
+    lengths[0] = elements.len();
+    let mut dimensions = usize::from(!elements.is_empty());
+    while let (ColumnWriter::Array(inner, oid, inner_element), 1..) = (element, dimensions) {
+        let length = inner.value_length(elements.start) as usize;
+        let is_like_first =
+            |index| inner.is_valid(index) && inner.value_length(index) as usize == length;
+        let is_rectangular = length > 0 && elements.clone().all(is_like_first);
+        if !is_rectangular || dimensions == DIMENSIONS_MAX {
+            let message = "binary format of lists of different lengths is not supported";
+            return Err(Error::unsupported(message));
+        }
+        lengths[dimensions] = length;
+        dimensions += 1;
+        elements = range(inner, elements);
+        (element, element_oid) = (inner_element, *oid);
     }
-    let offsets = array.value_offsets();
-    let elements = offsets[row] as usize..offsets[row + 1] as usize;
-    let is_empty = elements.is_empty();
-    out.put_i32(i32::from(!is_empty));
+    out.put_i32(dimensions as i32);
     out.put_i32(i32::from(elements.clone().any(|index| element.is_null(index))));
     out.put_u32(element_oid);
-    if is_empty {
-        return Ok(());
+    for length in &lengths[..dimensions] {
+        out.put_i32(*length as i32);
+        out.put_i32(1);
     }
-    out.put_i32(elements.len() as i32);
-    out.put_i32(1);
     for index in elements {
         element_binary(element, index, out)?;
     }

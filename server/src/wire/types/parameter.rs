@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::{
     array::{ArrayRef, ListArray},
     buffer::OffsetBuffer,
-    datatypes::{DataType, Field},
+    datatypes::Field,
 };
 use bytes::Buf;
 use planner::{Error, Result, SqlType};
@@ -208,29 +208,62 @@ fn numeric(mut bytes: &[u8], precision: u8, scale: i8) -> Result<Datum> {
     Ok(Datum::Decimal(input::numeric(&text, precision, scale)?))
 }
 
-/// `{1,NULL,"a b"}`, one dimension.
+/// `{1,NULL,"a b"}`; `{{1,2},{3,4}}` if the elements are arrays themselves.
 fn array_from_text(text: &str, element: &SqlType, zone: &TimeZone) -> Result<Datum> {
     let malformed = || Error::new("22P02", format!("malformed array literal: \"{text}\""));
     let inner = text.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
     let mut rest = inner.ok_or_else(malformed)?.trim_start();
     let mut values = Vec::new();
     while !rest.is_empty() {
-        if rest.starts_with('{') {
-            return Err(Error::unsupported("arrays of several dimensions are not supported"));
-        }
-        let (item, is_quoted, after) = array_item(rest).ok_or_else(malformed)?;
-        let is_null = !is_quoted && item.eq_ignore_ascii_case("null");
-        values.push(match is_null {
-            true => Datum::Null,
-            false => decode_text(&item, element, zone)?,
-        });
+        let after = if rest.starts_with('{') {
+            if !matches!(element, SqlType::Array(_)) {
+                return Err(too_many_dimensions());
+            }
+            let end = inner_array_end(rest).ok_or_else(malformed)?;
+            values.push(decode_text(&rest[..end], element, zone)?);
+            rest[end..].trim_start()
+        } else {
+            let (item, is_quoted, after) = array_item(rest).ok_or_else(malformed)?;
+            let is_null = !is_quoted && item.eq_ignore_ascii_case("null");
+            values.push(match is_null {
+                true => Datum::Null,
+                false => decode_text(&item, element, zone)?,
+            });
+            after
+        };
         rest = match after.strip_prefix(',') {
             Some(more) if !more.trim_start().is_empty() => more.trim_start(),
             None if after.is_empty() => after,
             _ => return Err(malformed()),
         };
     }
-    nested(values, element)
+    let count = values.len();
+    nested(&values, element, &[count])
+}
+
+fn too_many_dimensions() -> Error {
+    Error::unsupported("this array has more dimensions than the parameter's type")
+}
+
+/// Where the array ends that `text` begins with: behind the brace that closes it.
+fn inner_array_end(text: &str) -> Option<usize> {
+    let (mut depth, mut is_quoted, mut is_escaped) = (0usize, false, false);
+    for (index, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => is_quoted = !is_quoted,
+            b'{' if !is_quoted => depth += 1,
+            b'}' if !is_quoted => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(index + 1);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 /// The first item of `text`, whether it was quoted, and what follows it.
@@ -257,24 +290,33 @@ fn array_item(text: &str) -> Option<(String, bool, &str)> {
     (!is_quoted && !item.is_empty()).then(|| (item.to_owned(), false, ""))
 }
 
+/// Dimensions first, then the innermost elements in a row.
 fn array_from_binary(mut bytes: &[u8], element: &SqlType) -> Result<Datum> {
     if bytes.len() < 12 {
         return Err(wrong_length());
     }
     let (dimensions, _has_null, oid) = (bytes.get_i32(), bytes.get_i32(), bytes.get_u32());
-    if oid != element.oid() && !(is_text(oid) && is_text(element.oid())) {
+    let (leaf, depth) = innermost(element);
+    if oid != leaf.oid() && !(is_text(oid) && is_text(leaf.oid())) {
         return Err(Error::new("42804", "wrong element type"));
     }
-    let count = match dimensions {
-        0 => 0,
-        1 if bytes.len() >= 8 => {
-            let count = bytes.get_i32();
-            let _lower_bound = bytes.get_i32();
-            usize::try_from(count).map_err(|_| wrong_length())?
+    let mut lengths = Vec::with_capacity(depth);
+    match usize::try_from(dimensions) {
+        Ok(0) => return nested(&[], element, &[0]),
+        Ok(given) if given == depth => {}
+        Ok(_) => return Err(too_many_dimensions()),
+        Err(_) => return Err(wrong_length()),
+    }
+    let mut count = 1usize;
+    for _ in 0..depth {
+        if bytes.len() < 8 {
+            return Err(wrong_length());
         }
-        1 => return Err(wrong_length()),
-        _ => return Err(Error::unsupported("arrays of several dimensions are not supported")),
-    };
+        let (length, _lower_bound) = (bytes.get_i32(), bytes.get_i32());
+        let length = usize::try_from(length).map_err(|_| wrong_length())?;
+        count = count.saturating_mul(length);
+        lengths.push(length);
+    }
     if count > ARRAY_ELEMENTS_MAX || count * 4 > bytes.len() {
         return Err(wrong_length());
     }
@@ -289,10 +331,24 @@ fn array_from_binary(mut bytes: &[u8], element: &SqlType) -> Result<Datum> {
             continue;
         }
         let value = bytes.get(..length as usize).ok_or_else(wrong_length)?;
-        values.push(decode_binary(value, element)?);
+        values.push(decode_binary(value, leaf)?);
         bytes.advance(length as usize);
     }
-    nested(values, element)
+    if !bytes.is_empty() {
+        return Err(wrong_length());
+    }
+    nested(&values, leaf, &lengths)
+}
+
+/// The type inside all arrays, and how many there are, the one around `element` counted.
+fn innermost(element: &SqlType) -> (&SqlType, usize) {
+    match element {
+        SqlType::Array(inner) => {
+            let (leaf, depth) = innermost(inner);
+            (leaf, depth + 1)
+        }
+        leaf => (leaf, 1),
+    }
 }
 
 /// text, varchar, name, unknown: the same bytes.
@@ -300,14 +356,16 @@ fn is_text(oid: u32) -> bool {
     matches!(oid, 25 | 1043 | 19 | 705 | 1042)
 }
 
-/// A list of one row as a value.
-fn nested(values: Vec<Datum>, element: &SqlType) -> Result<Datum> {
-    let data_type: DataType = element.arrow();
-    let items: ArrayRef = storage::datum::array_of(&values, &data_type)?;
-    let field = Arc::new(Field::new("item", data_type, true));
-    let list = ListArray::new(field, OffsetBuffer::from_lengths([values.len()]), items, None);
-    let list: ArrayRef = Arc::new(list);
-    Ok(storage::datum::datum_at(&list, 0)?)
+/// A list of one row as a value: `values` cut by `lengths`, the outermost first.
+fn nested(values: &[Datum], element: &SqlType, lengths: &[usize]) -> Result<Datum> {
+    let mut items: ArrayRef = storage::datum::array_of(values, &element.arrow())?;
+    for (dimension, length) in lengths.iter().enumerate().rev() {
+        let rows = lengths[..dimension].iter().product();
+        let field = Arc::new(Field::new("item", items.data_type().clone(), true));
+        let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(*length, rows));
+        items = Arc::new(ListArray::new(field, offsets, items, None));
+    }
+    Ok(storage::datum::datum_at(&items, 0)?)
 }
 
 #[cfg(test)]
@@ -348,6 +406,29 @@ mod tests {
     fn varchar_cuts_blanks_only() {
         assert_eq!(varchar("äb  ", Some(2)).unwrap(), "äb");
         assert_eq!(varchar("abc", Some(2)).unwrap_err().code, "22001");
+    }
+
+    #[test]
+    fn arrays_of_arrays_read_alike_in_both_formats() {
+        let inner = SqlType::Array(Box::new(SqlType::Int4));
+        let outer = SqlType::Array(Box::new(inner.clone()));
+        let text = b"{{1,2},{3,NULL}}";
+        let from_text = decode(text, &outer, Format::Text, &TimeZone::Utc).unwrap();
+        let mut bytes: Vec<u8> =
+            [2, 1, 23, 2, 1, 2, 1].iter().flat_map(|word: &i32| word.to_be_bytes()).collect();
+        for element in [Some(1i32), Some(2), Some(3), None] {
+            bytes.extend(element.map_or(-1i32, |_| 4).to_be_bytes());
+            bytes.extend(element.into_iter().flat_map(i32::to_be_bytes));
+        }
+        assert_eq!(read(&bytes, outer.clone()).unwrap(), from_text);
+        assert_eq!(read(&bytes, inner.clone()).unwrap_err().code, "0A000");
+        let flat = decode(text, &inner, Format::Text, &TimeZone::Utc);
+        assert_eq!(flat.unwrap_err().code, "0A000");
+        for cut in 0..bytes.len() {
+            assert_eq!(read(&bytes[..cut], outer.clone()).unwrap_err().code, "22P03", "{cut}");
+        }
+        let open = decode(b"{{1,2}", &outer, Format::Text, &TimeZone::Utc);
+        assert_eq!(open.unwrap_err().code, "22P02");
     }
 
     #[test]
