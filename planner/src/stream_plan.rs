@@ -11,7 +11,7 @@ use arrow::array::RecordBatch;
 use futures::Stream;
 use runtime::{
     dag::{Dag, Parallelism, Routing, VertexId},
-    execution::{ClientRows, Execution, ExecutionRequest, client_sink},
+    execution::{ClientRows, Execution, ExecutionRequest, QUERY, client_sink},
 };
 
 use crate::{OutputColumn, Result, explain, lower::StreamParts, plan::RowStream};
@@ -67,7 +67,7 @@ pub fn run(mut dag: Dag, last: VertexId, parts: &StreamParts, query_id: u64) -> 
     let execution = parts.engine.run(ExecutionRequest {
         dag,
         job_id: query_id,
-        job_name: Arc::from("query"),
+        job_name: Arc::from(QUERY),
         restore: vec![],
         trouble: Arc::new(move |trouble| {
             if let Some(trouble) = trouble {
@@ -76,6 +76,8 @@ pub fn run(mut dag: Dag, last: VertexId, parts: &StreamParts, query_id: u64) -> 
         }),
         finished: Box::new(move |ended| end.end(&ended)),
         epoch_interval: None,
+        memory_max: None,
+        saves_on_failure: false,
     })?;
     Ok(Box::pin(ClientStream { rows, execution }))
 }

@@ -31,6 +31,7 @@ use storage::Grid;
 use crate::{
     Result,
     delta::{DeltaBatch, Weight},
+    execution::StateMemory,
     item::{Item, Watermark},
     state::{StateChunk, StateWriter},
 };
@@ -61,6 +62,9 @@ pub enum Done {
     No,
 }
 
+/// Tells of trouble that an execution survives, and with `None` that it is over.
+pub type TellTrouble = Arc<dyn Fn(Option<String>) + Send + Sync>;
+
 /// What a processor knows of its surroundings.
 #[derive(Clone)]
 pub struct ProcessorContext {
@@ -77,7 +81,7 @@ pub struct ProcessorContext {
     /// Instances of the vertex on all members.
     pub parallelism: usize,
     /// Shows trouble the job survives (`sys.jobs.last_error`); `None` when it is over.
-    pub trouble: Arc<dyn Fn(Option<String>) + Send + Sync>,
+    pub trouble: TellTrouble,
     /// Call to have this processor's tasklet called soon; the only method for other threads
     /// (a connector's I/O half).
     pub wake: Arc<dyn Fn() + Send + Sync>,
@@ -85,6 +89,9 @@ pub struct ProcessorContext {
     /// `clock.monotonic_nanos()`; the earliest request counts and is used up by the call. For the
     /// processor's own calls only. Not needed for anything coarser than [`TICK`].
     pub wake_at: Arc<dyn Fn(u64) + Send + Sync>,
+    /// Tell it how many bytes this processor holds between calls, whenever that has changed much:
+    /// they count against the limit of the execution.
+    pub memory: StateMemory,
 }
 
 /// The contract; see the module text. Defaults are those of a stateless operator.

@@ -89,6 +89,12 @@ impl From<i64> for Cell {
     }
 }
 
+impl From<f64> for Cell {
+    fn from(value: f64) -> Self {
+        Cell::Float(value)
+    }
+}
+
 impl From<&str> for Cell {
     fn from(value: &str) -> Self {
         Cell::Text(value.to_owned())

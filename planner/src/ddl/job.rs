@@ -1,8 +1,9 @@
 //! `CREATE JOB`, `ALTER JOB`, and the way from a job's text to its dag, the same at every start.
 
-use std::collections::BTreeMap;
-
-use runtime::{dag::Dag, job::JobRequest};
+use runtime::{
+    dag::Dag,
+    job::{JobOptions, JobRequest},
+};
 use storage::{
     cluster::control::{JobRecord, state::Relation},
     table::WriteMode,
@@ -27,19 +28,6 @@ use crate::{
 /// Settings that a job's text was written under and is planned under again.
 const KEPT_SETTINGS: [&str; 2] = ["timezone", "search_path"];
 
-/// Options of Hazelcast's, and ours, that do nothing yet: refused unless they ask for what is.
-const UNBUILT_OPTIONS: [&str; 9] = [
-    "snapshotIntervalMillis",
-    "autoScaling",
-    "splitBrainProtectionEnabled",
-    "suspendOnFailure",
-    "initialSnapshotName",
-    "timeoutMillis",
-    "maxMemory",
-    "on_conflict",
-    "acceptMemoryTarget",
-];
-
 /// Carries out CREATE JOB: returns when the job has started.
 pub fn create(
     context: &Context,
@@ -50,7 +38,7 @@ pub fn create(
     let name = fold(&create.name);
     let tag = "CREATE JOB".to_owned();
     let options = options::read(&create.options)?;
-    check_options(&options)?;
+    JobOptions::read(&options)?;
     let exists = context
         .parts
         .grid
@@ -84,30 +72,6 @@ pub fn create(
         }
         Err(error) => Err(error.into()),
     }
-}
-
-fn check_options(options: &BTreeMap<String, String>) -> Result<()> {
-    for (name, value) in options {
-        match (name.as_str(), value.as_str()) {
-            ("processingGuarantee", "none") => {}
-            ("processingGuarantee", "exactlyOnce" | "atLeastOnce") => {
-                return Err(Error::unsupported(format!(
-                    "processingGuarantee '{value}' is not supported"
-                ))
-                .with_hint("Jobs have the guarantee 'none' until snapshots exist."));
-            }
-            ("processingGuarantee", _) => {
-                return Err(Error::new("22023", format!("unknown processingGuarantee '{value}'")));
-            }
-            (name, _) if UNBUILT_OPTIONS.contains(&name) => {
-                return Err(Error::unsupported(format!("job option \"{name}\" is not supported")));
-            }
-            _ => {
-                return Err(Error::new("22023", format!("unknown job option \"{name}\"")));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Carries out ALTER JOB.

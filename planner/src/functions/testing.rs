@@ -162,7 +162,7 @@ pub fn system_context() -> SessionContext {
     let control = grid.control();
     control.submit(&Command::CreateMapping { record: mapping, replace: false }).unwrap();
     control.submit(&Command::CreateView { record: view, replace: false }).unwrap();
-    let config = EngineConfig { worker_count: 1, queue_capacity: 16 };
+    let config = EngineConfig { worker_count: 1, queue_capacity: 16, ..EngineConfig::default() };
     let engine = Engine::start(config, Arc::clone(&grid)).unwrap();
     let jobs = Jobs::open(Arc::clone(&grid), engine);
     let state = grid.control().state();

@@ -21,8 +21,12 @@ impl Lowering<'_> {
             true => spread(input.parallelism, Parallelism::Workers),
             false => Routing::Partitioned(record.key.clone()),
         };
-        let spec =
-            TableSinkSpec { table: Arc::clone(table), input: Arc::clone(&input.schema), mode };
+        let spec = TableSinkSpec {
+            table: Arc::clone(table),
+            input: Arc::clone(&input.schema),
+            mode,
+            is_append_only: true,
+        };
         let supplier = processors::table_sink(spec);
         self.routed(&name, &input, Parallelism::Workers, routing, supplier);
     }

@@ -52,7 +52,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let grid = Grid::open(GridConfig::default(), Env::real()).expect("grid");
-        let config = EngineConfig { worker_count: 2, queue_capacity: 4 };
+        let config = EngineConfig { worker_count: 2, queue_capacity: 4, ..EngineConfig::default() };
         let engine = Engine::start(config, Arc::clone(&grid)).expect("engine");
         let parts = StreamParts { grid, engine, connectors: connectors::built_in() };
         let mut config = SessionConfig::new().with_target_partitions(2);

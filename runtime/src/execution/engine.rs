@@ -21,7 +21,7 @@ use super::{
     shared::{Conclusion, Shared},
     worker::{Intake, Slot, Worker},
 };
-use crate::{Error, Result, dag::Dag, state::StateChunk};
+use crate::{Error, Result, dag::Dag, processor::TellTrouble, state::StateChunk};
 
 /// How long closing waits for the executions to end. A connector may need a while to hang up.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,7 +34,13 @@ pub struct EngineConfig {
     /// Items a queue between two tasklets holds; at least 1. An item is a batch of up to 8192 rows,
     /// so 16 of them are more than a worker takes in one round; tests use 1.
     pub queue_capacity: usize,
+    /// Bytes that the state and the queues of one execution may take, if it asks for nothing else.
+    pub memory_max: usize,
 }
+
+/// Default of [`EngineConfig::memory_max`]: state of about ten million groups; a runaway job ends
+/// before it takes a small machine with it.
+pub const MEMORY_MAX_DEFAULT: usize = 2 << 30;
 
 /// The workers of a member; runs executions. Dropping it cancels all of them and waits.
 pub struct Engine {
@@ -75,12 +81,16 @@ pub struct ExecutionRequest {
     /// State saved by a terminal barrier of an earlier execution of the same SQL, by vertex name.
     pub restore: Vec<(String, Vec<StateChunk>)>,
     /// Called, from a worker, when trouble of a source or sink begins or is over.
-    pub trouble: Arc<dyn Fn(Option<String>) + Send + Sync>,
+    pub trouble: TellTrouble,
     /// Called once, off the workers, when the execution has ended and freed everything. Not called
     /// if [`Engine::run`] refuses.
     pub finished: Box<dyn FnOnce(ExecutionEnd) + Send>,
     /// Distance of light epoch barriers; `None` (most dags) runs none.
     pub epoch_interval: Option<Duration>,
+    /// Bytes its state and queues may take; `None` is the engine's default.
+    pub memory_max: Option<usize>,
+    /// Whether a failure saves what the processors can still save.
+    pub saves_on_failure: bool,
 }
 
 /// A running execution; dropping it does not stop it.
@@ -92,7 +102,7 @@ pub struct Execution {
 impl Default for EngineConfig {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { worker_count: cores, queue_capacity: 16 }
+        Self { worker_count: cores, queue_capacity: 16, memory_max: MEMORY_MAX_DEFAULT }
     }
 }
 
@@ -180,6 +190,7 @@ impl Engine {
             unparkers,
             worker_count: self.config.worker_count,
             queue_capacity: self.config.queue_capacity,
+            memory_max: self.config.memory_max,
             execution_id,
             conclusion: self.conclusion,
         };
@@ -223,6 +234,17 @@ impl Engine {
                 intake.add(slots);
             }
         }
+    }
+
+    /// The trouble that a query's execution survives at present (a broker away, say).
+    pub fn query_trouble(&self, query_id: u64) -> Option<String> {
+        let executions = self.running.executions.lock();
+        let executions: Vec<_> = executions.values().filter_map(Weak::upgrade).collect();
+        executions.iter().find_map(|shared| {
+            let trouble = &shared.trouble;
+            let is_its = trouble.is_query && trouble.owner == query_id;
+            is_its.then(|| trouble.text.lock().clone()).flatten()
+        })
     }
 
     /// Cancels every execution and waits until they have ended, within a bound.
@@ -292,7 +314,7 @@ impl Running {
         executions.remove(&id);
         self.metrics.running.set(executions.len() as i64);
         drop(executions);
-        if matches!(end, ExecutionEnd::Failed(_)) {
+        if matches!(end, ExecutionEnd::Failed(..)) {
             self.metrics.failed.add(1);
         }
         self.ended.notify_all();

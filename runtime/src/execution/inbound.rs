@@ -165,7 +165,10 @@ impl Inbound {
 mod tests {
     use crossbeam_utils::sync::Parker;
 
-    use super::{super::signal::Signal, *};
+    use super::{
+        super::{memory::ExecutionMemory, signal::Signal},
+        *,
+    };
     use crate::{
         delta::DeltaBatch,
         item::BarrierKind,
@@ -174,7 +177,9 @@ mod tests {
 
     fn two_inputs() -> (Inbound, [Arc<Queue>; 2], Vec<Inbox>) {
         let signal = || Arc::new(Signal::new(Parker::new().unparker().clone()));
-        let queue = || Arc::new(Queue::new(100, signal(), signal()));
+        let grid = storage::Grid::open(Default::default(), storage::env::Env::simulated(1).0);
+        let memory = ExecutionMemory::new(&grid.unwrap(), "test", usize::MAX);
+        let queue = || Arc::new(Queue::new(100, Arc::clone(&memory), signal(), signal()));
         let queues = [queue(), queue()];
         let lanes = vec![(0, Arc::clone(&queues[0])), (1, Arc::clone(&queues[1]))];
         (Inbound::new(lanes, 2), queues, vec![Inbox::default(), Inbox::default()])

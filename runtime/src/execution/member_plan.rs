@@ -4,15 +4,17 @@
 use std::sync::Arc;
 
 use crossbeam_utils::sync::{Parker, Unparker};
+use parking_lot::Mutex;
 use storage::{Grid, env::Clock};
 
 use super::{
-    ExecutionRequest,
+    ExecutionRequest, QUERY,
     inbound::Inbound,
+    memory::{ExecutionMemory, StateMemory, state_gauge},
     outbound::{OutEdge, Outbound, Router},
     processor_tasklet::{InstanceId, Parts, ProcessorTasklet},
     queue::Queue,
-    shared::{Conclusion, Shared, guarded},
+    shared::{Conclusion, Shared, Trouble, guarded},
     signal::Signal,
     split::Splitter,
     stats::{EdgeGauge, InstanceStats, VertexGauge},
@@ -21,7 +23,7 @@ use super::{
 use crate::{
     Error, Result,
     dag::{Dag, Edge, Routing},
-    processor::{Cooperation, Processor, ProcessorContext},
+    processor::{Cooperation, Processor, ProcessorContext, TellTrouble},
     state::{EVERY_INSTANCE, StateChunk, instance_of},
 };
 
@@ -32,6 +34,8 @@ pub(super) struct Site<'a> {
     pub(super) unparkers: Vec<Unparker>,
     pub(super) worker_count: usize,
     pub(super) queue_capacity: usize,
+    /// Bytes an execution may hold that says nothing else.
+    pub(super) memory_max: usize,
     pub(super) execution_id: u64,
     pub(super) conclusion: Conclusion,
 }
@@ -63,25 +67,51 @@ enum Place {
 
 impl MemberPlan {
     pub(super) fn build(request: ExecutionRequest, site: &Site<'_>) -> Result<Self> {
-        let ExecutionRequest { dag, job_id, job_name, restore, trouble, finished, epoch_interval } =
-            request;
+        let ExecutionRequest {
+            dag,
+            job_id,
+            job_name,
+            restore,
+            trouble,
+            finished,
+            epoch_interval,
+            memory_max,
+            saves_on_failure,
+        } = request;
         dag.validate()?;
+        let memory_max = memory_max.unwrap_or(site.memory_max);
+        let memory = ExecutionMemory::new(site.grid, &job_name, memory_max);
+        let is_query = &*job_name == QUERY;
+        let known = Arc::new(Trouble { owner: job_id, is_query, text: Mutex::default() });
+        let trouble = remembering(&known, trouble);
         let mut vertices = instances(&dag, site)?;
-        let edges: Result<Vec<_>> =
-            dag.edges.iter().map(|edge| connect(&dag, edge, &mut vertices, site)).collect();
+        let edges: Result<Vec<_>> = dag
+            .edges
+            .iter()
+            .map(|edge| connect(&dag, edge, &mut vertices, &memory, site))
+            .collect();
         let gauges = (gauges(&dag, &vertices), edges?);
         for (vertex, instances) in vertices.iter_mut().enumerate() {
             let saved = restore.iter().find(|(name, _)| *name == dag.vertices[vertex].name);
             let saved = saved.map_or(&[][..], |(_, chunks)| chunks);
             let parallelism = instances.len();
             for instance in instances {
-                let context = context(instance, parallelism, (job_id, &job_name), &trouble, site);
+                let context =
+                    context(instance, parallelism, (job_id, &job_name), (&trouble, &memory), site);
                 let name = Arc::clone(&instance.id.name);
                 guarded(&name, || start(&mut *instance.processor, &context, saved))?;
             }
         }
         let interval = epoch_interval.map(|interval| interval.as_nanos() as u64);
-        let shared = Shared::new(site.execution_id, gauges, interval, site.conclusion, finished);
+        let policy = (interval, saves_on_failure);
+        let shared = Shared::new(
+            site.execution_id,
+            gauges,
+            (memory, known),
+            policy,
+            site.conclusion,
+            finished,
+        );
         let input_counts: Vec<_> = (0..dag.vertices.len()).map(|v| dag.input_count(v)).collect();
         let clock = Arc::clone(&site.grid.env().clock);
         Ok(Self::of(vertices, &input_counts, Arc::new(shared), (clock, site.queue_capacity)))
@@ -121,6 +151,15 @@ impl MemberPlan {
         }
         Self { shared, cooperative, blocking }
     }
+}
+
+/// Tells trouble on, and keeps it for who asks.
+fn remembering(known: &Arc<Trouble>, trouble: TellTrouble) -> TellTrouble {
+    let known = Arc::clone(known);
+    Arc::new(move |text| {
+        known.text.lock().clone_from(&text);
+        trouble(text);
+    })
 }
 
 /// Makes the processors of every vertex and decides who calls them: instance i of every vertex on
@@ -167,6 +206,7 @@ fn connect(
     dag: &Dag,
     edge: &Edge,
     vertices: &mut [Vec<Instance>],
+    memory: &Arc<ExecutionMemory>,
     site: &Site<'_>,
 ) -> Result<EdgeGauge> {
     let (source, target) = (edge.source.0, edge.target.0);
@@ -187,7 +227,8 @@ fn connect(
         for to in targets {
             let reader = Arc::clone(&vertices[target][to].signal);
             let writer = Arc::clone(&vertices[source][from].signal);
-            let queue = Arc::new(Queue::new(site.queue_capacity, reader, writer));
+            let memory = Arc::clone(memory);
+            let queue = Arc::new(Queue::new(site.queue_capacity, memory, reader, writer));
             vertices[target][to].inbound.push((edge.target_ordinal, Arc::clone(&queue)));
             queues.push(queue);
         }
@@ -215,6 +256,10 @@ fn gauges(dag: &Dag, vertices: &[Vec<Instance>]) -> Vec<VertexGauge> {
         vertex: dag.vertices[vertex].name.clone(),
         description: dag.vertices[vertex].supplier.describe(),
         instances: instances.iter().map(|instance| Arc::clone(&instance.stats)).collect(),
+        inputs: instances
+            .iter()
+            .flat_map(|instance| instance.inbound.iter().map(|(_, queue)| Arc::clone(queue)))
+            .collect(),
     };
     vertices.iter().enumerate().map(gauge).collect()
 }
@@ -223,9 +268,10 @@ fn context(
     instance: &Instance,
     parallelism: usize,
     (job_id, job_name): (u64, &Arc<str>),
-    trouble: &Arc<dyn Fn(Option<String>) + Send + Sync>,
+    (trouble, memory): (&TellTrouble, &Arc<ExecutionMemory>),
     site: &Site<'_>,
 ) -> ProcessorContext {
+    let gauge = state_gauge(site.grid, job_name, &instance.id.name);
     let (signal, timer) = (Arc::clone(&instance.signal), Arc::clone(&instance.signal));
     ProcessorContext {
         grid: Arc::clone(site.grid),
@@ -237,6 +283,7 @@ fn context(
         trouble: Arc::clone(trouble),
         wake: Arc::new(move || signal.raise()),
         wake_at: Arc::new(move |nanos| timer.raise_at(nanos)),
+        memory: StateMemory::new(memory, &instance.stats, gauge),
     }
 }
 

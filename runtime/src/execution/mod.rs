@@ -2,7 +2,7 @@
 //!
 //! Suggested reading order: [`engine`] (start and stop), `member_plan` (a dag becomes tasklets),
 //! `worker` and `signal` (who is called when), `processor_tasklet` (what a call does), `inbound` and
-//! `outbound` around `queue` (what moves between calls), `barriers` and `shared` (how it is cut and
+//! `outbound` around `queue` (what moves between calls), `memory` (how much of it), `barriers` and `shared` (how it is cut and
 //! how it ends), [`client`] (rows to a connection), [`scheduler`] (the deterministic twin).
 
 mod barriers;
@@ -10,6 +10,7 @@ pub mod client;
 pub mod engine;
 mod inbound;
 mod member_plan;
+pub(crate) mod memory;
 mod outbound;
 mod processor_tasklet;
 mod progress;
@@ -28,11 +29,15 @@ mod tests;
 
 pub use client::{ClientEnd, ClientRows, client_sink};
 pub use engine::{Engine, EngineConfig, Execution, ExecutionRequest};
+pub use memory::StateMemory;
 pub use progress::Progress;
 pub use scheduler::SeededScheduler;
 pub use stats::{EdgeStats, VertexStats};
 
 use crate::{Error, state::StateChunk};
+
+/// Job name of executions that belong to a query.
+pub const QUERY: &str = "query";
 
 /// How an execution ended.
 #[derive(Debug, Clone)]
@@ -43,6 +48,7 @@ pub enum ExecutionEnd {
     Suspended(Vec<(String, Vec<StateChunk>)>),
     /// Cancelled by its owner.
     Cancelled,
-    /// A processor failed, or panicked.
-    Failed(Error),
+    /// A processor failed, or panicked; with what the vertices could still save, if the request
+    /// asked for it.
+    Failed(Error, Vec<(String, Vec<StateChunk>)>),
 }

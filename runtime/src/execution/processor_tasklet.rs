@@ -22,7 +22,7 @@ use super::{
     progress::Progress,
     shared::{EndedInstance, Shared, guarded},
     signal::Signal,
-    stats::InstanceStats,
+    stats::{BusyMeter, InstanceStats},
     tasklet::Tasklet,
 };
 use crate::{
@@ -87,6 +87,7 @@ pub(super) struct ProcessorTasklet {
     is_slow: bool,
     shared: Arc<Shared>,
     stats: Arc<InstanceStats>,
+    busy: BusyMeter,
     signal: Arc<Signal>,
     clock: Arc<dyn Clock>,
 }
@@ -114,7 +115,9 @@ impl Tasklet for ProcessorTasklet {
         let name = Arc::clone(&self.id.name);
         let start = self.clock.monotonic_nanos();
         let outcome = guarded(&name, || self.slice(start));
-        self.note_slowness(self.clock.monotonic_nanos() - start);
+        let end = self.clock.monotonic_nanos();
+        self.note_slowness(end - start);
+        self.busy.note(start, end, &self.stats);
         match outcome {
             Ok(Progress::Ended) => {
                 self.end();
@@ -148,6 +151,7 @@ impl ProcessorTasklet {
             is_slow: false,
             shared: parts.shared,
             stats: parts.stats,
+            busy: BusyMeter::default(),
             signal: parts.signal,
             clock: parts.clock,
         }
@@ -179,7 +183,12 @@ impl ProcessorTasklet {
             if matches!(self.phase, Phase::Ended) {
                 return Ok(Progress::Ended);
             }
-            if !self.step()? {
+            let has_moved = self.step()?;
+            if self.shared.memory.is_over() {
+                let Shared { memory, vertices, edges, .. } = &*self.shared;
+                return Err(memory.overflow(vertices, edges));
+            }
+            if !has_moved {
                 return Ok(progress);
             }
             progress = Progress::Made;

@@ -5,7 +5,10 @@ use std::{collections::VecDeque, sync::Arc};
 
 use parking_lot::Mutex;
 
-use super::signal::Signal;
+use super::{
+    memory::{ExecutionMemory, item_bytes},
+    signal::Signal,
+};
 use crate::item::Item;
 
 /// Items on their way from one tasklet to another. Batches are large, so a short uncontended lock
@@ -14,6 +17,7 @@ use crate::item::Item;
 pub struct Queue {
     state: Mutex<State>,
     capacity: usize,
+    memory: Arc<ExecutionMemory>,
     /// Raised when an empty queue gets an item.
     reader: Arc<Signal>,
     /// Raised when a full queue gets room, and when it is closed.
@@ -23,6 +27,8 @@ pub struct Queue {
 #[derive(Debug, Default)]
 struct State {
     items: VecDeque<Item>,
+    /// Of their rows.
+    bytes: usize,
     /// The reader has ended.
     is_closed: bool,
 }
@@ -39,14 +45,20 @@ pub enum Pushed {
 }
 
 impl Queue {
-    /// A queue of `capacity` ≥ 1 items.
-    pub fn new(capacity: usize, reader: Arc<Signal>, writer: Arc<Signal>) -> Self {
+    /// A queue of `capacity` ≥ 1 items, whose bytes count for `memory`.
+    pub(super) fn new(
+        capacity: usize,
+        memory: Arc<ExecutionMemory>,
+        reader: Arc<Signal>,
+        writer: Arc<Signal>,
+    ) -> Self {
         assert!(capacity > 0, "a queue without room moves nothing");
-        Self { state: Mutex::default(), capacity, reader, writer }
+        Self { state: Mutex::default(), capacity, memory, reader, writer }
     }
 
     /// Appends an item. The writer's side.
     pub fn push(&self, item: Item) -> Pushed {
+        let bytes = item_bytes(&item);
         let mut state = self.state.lock();
         if state.is_closed {
             return Pushed::Closed;
@@ -56,7 +68,11 @@ impl Queue {
         }
         let was_empty = state.items.is_empty();
         state.items.push_back(item);
+        state.bytes += bytes;
         drop(state);
+        if bytes > 0 {
+            self.memory.add(bytes as i64);
+        }
         if was_empty {
             self.reader.raise();
         }
@@ -68,7 +84,12 @@ impl Queue {
         let mut state = self.state.lock();
         let was_full = state.items.len() >= self.capacity;
         let item = state.items.pop_front();
+        let bytes = item.as_ref().map_or(0, item_bytes);
+        state.bytes -= bytes;
         drop(state);
+        if bytes > 0 {
+            self.memory.add(-(bytes as i64));
+        }
         if was_full {
             self.writer.raise();
         }
@@ -80,7 +101,9 @@ impl Queue {
         let mut state = self.state.lock();
         state.is_closed = true;
         let _freed = std::mem::take(&mut state.items);
+        let bytes = std::mem::take(&mut state.bytes);
         drop(state);
+        self.memory.add(-(bytes as i64));
         self.writer.raise();
     }
 
@@ -92,6 +115,11 @@ impl Queue {
     /// Items waiting.
     pub fn queued(&self) -> usize {
         self.state.lock().items.len()
+    }
+
+    /// Bytes of the rows waiting.
+    pub fn queued_bytes(&self) -> usize {
+        self.state.lock().bytes
     }
 
     /// Items it holds at most.
@@ -110,7 +138,9 @@ mod tests {
         let signal = || Arc::new(Signal::new(Parker::new().unparker().clone()));
         let (reader, writer) = (signal(), signal());
         assert!(reader.take(0) && writer.take(0), "signals begin raised");
-        (Queue::new(capacity, Arc::clone(&reader), Arc::clone(&writer)), reader, writer)
+        let grid = storage::Grid::open(Default::default(), storage::env::Env::simulated(1).0);
+        let memory = ExecutionMemory::new(&grid.unwrap(), "test", usize::MAX);
+        (Queue::new(capacity, memory, Arc::clone(&reader), Arc::clone(&writer)), reader, writer)
     }
 
     #[test]

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use super::{
     ExecutionEnd,
     barriers::Barriers,
+    memory::ExecutionMemory,
     signal::Signal,
     stats::{EdgeGauge, VertexGauge},
 };
@@ -41,12 +42,24 @@ pub(super) struct Shared {
     pub(super) vertices: Vec<VertexGauge>,
     pub(super) edges: Vec<EdgeGauge>,
     pub(super) barriers: Barriers,
+    pub(super) memory: Arc<ExecutionMemory>,
+    /// Whether a failure saves what it can.
+    saves_on_failure: bool,
+    pub(super) trouble: Arc<Trouble>,
     /// Signals of all tasklets; set once, before the first call.
     pub(super) signals: OnceLock<Vec<Arc<Signal>>>,
     pub(super) conclusion: Conclusion,
     /// Whether all tasklets must end at their next call.
     is_cancelled: AtomicBool,
     state: Mutex<State>,
+}
+
+/// What an execution survives at present.
+pub(super) struct Trouble {
+    /// Id of the job or query.
+    pub(super) owner: u64,
+    pub(super) is_query: bool,
+    pub(super) text: Mutex<Option<String>>,
 }
 
 /// Run when the execution has ended.
@@ -76,7 +89,8 @@ impl Shared {
     pub(super) fn new(
         execution_id: u64,
         gauges: (Vec<VertexGauge>, Vec<EdgeGauge>),
-        epoch_interval_nanos: Option<u64>,
+        (memory, trouble): (Arc<ExecutionMemory>, Arc<Trouble>),
+        (epoch_interval_nanos, saves_on_failure): (Option<u64>, bool),
         conclusion: Conclusion,
         finished: Finished,
     ) -> Self {
@@ -88,6 +102,9 @@ impl Shared {
             vertices,
             edges,
             barriers: Barriers::new(live, epoch_interval_nanos),
+            memory,
+            saves_on_failure,
+            trouble,
             signals: OnceLock::new(),
             conclusion,
             is_cancelled: AtomicBool::new(false),
@@ -146,11 +163,11 @@ impl Shared {
             (std::mem::take(&mut state.ended), state.error.take(), state.finished.take())
         };
         let end = match error {
-            Some(error) => ExecutionEnd::Failed(error),
+            Some(error) => ExecutionEnd::Failed(error, self.collect_what_is_left(&mut ended)),
             None if self.is_cancelled() => ExecutionEnd::Cancelled,
             None if self.barriers.has_terminal_passed() => match self.collect(&mut ended) {
                 Ok(state) => ExecutionEnd::Suspended(state),
-                Err(error) => ExecutionEnd::Failed(error),
+                Err(error) => ExecutionEnd::Failed(error, Vec::new()),
             },
             None => ExecutionEnd::Completed,
         };
@@ -165,6 +182,23 @@ impl Shared {
                 tracing::error!(execution = self.execution_id, "the end of an execution panicked");
             }
         }
+    }
+
+    /// What the instances of a failed execution can still save: each as it stands, with no common
+    /// cut, and without what was on its way in queues.
+    fn collect_what_is_left(&self, ended: &mut [EndedInstance]) -> Vec<(String, Vec<StateChunk>)> {
+        if !self.saves_on_failure {
+            return Vec::new();
+        }
+        for instance in ended.iter_mut().filter(|instance| instance.saved.is_none()) {
+            let name = &self.vertices[instance.vertex].vertex;
+            let saved = guarded(name, || save(&mut *instance.processor));
+            let saved = saved.inspect_err(|error| {
+                tracing::warn!(vertex = %name, %error, "state is lost with a failure");
+            });
+            instance.saved = saved.ok();
+        }
+        self.collect(ended).unwrap_or_default()
     }
 
     /// The state of each vertex that has one, ordered by instance.

@@ -21,6 +21,12 @@ pub struct VertexStats {
     pub rows_in: u64,
     /// Rows emitted.
     pub rows_out: u64,
+    /// Items waiting in the queues into it, in parts of 1000 of what they hold; 0 for a source.
+    pub queue_fill: u32,
+    /// How much of the last second its busiest instance was being called, in parts of 1000.
+    pub busy: u32,
+    /// Bytes that its instances hold between calls.
+    pub state_bytes: u64,
     /// Newest coalesced watermark (of a source: the newest it sent) of the slowest instance, µs;
     /// `None` before the first.
     pub watermark: Option<i64>,
@@ -37,6 +43,8 @@ pub struct EdgeStats {
     pub routing: String,
     /// Items waiting in all its queues.
     pub queued: u64,
+    /// Bytes of the rows waiting.
+    pub queued_bytes: u64,
     /// Capacity of all its queues, in items.
     pub capacity: u64,
 }
@@ -48,6 +56,33 @@ pub(super) struct InstanceStats {
     pub(super) rows_out: AtomicU64,
     /// `i64::MIN` before the first watermark.
     pub(super) watermark: AtomicI64,
+    /// Bytes held between calls.
+    pub(super) state_bytes: AtomicI64,
+    /// Parts of 1000 of the last whole [`BUSY_WINDOW_NANOS`].
+    pub(super) busy: AtomicU64,
+}
+
+/// How long [`InstanceStats::busy`] looks back.
+const BUSY_WINDOW_NANOS: u64 = 1_000_000_000;
+
+/// Measures how busy an instance is; its tasklet's own.
+#[derive(Debug, Default)]
+pub(super) struct BusyMeter {
+    window_start: u64,
+    /// Spent in calls since then.
+    nanos: u64,
+}
+
+impl BusyMeter {
+    /// A call took from `start` to `end`, ns of the steady clock.
+    pub(super) fn note(&mut self, start: u64, end: u64, stats: &InstanceStats) {
+        self.nanos += end - start;
+        let length = end - self.window_start;
+        if length >= BUSY_WINDOW_NANOS {
+            stats.busy.store(self.nanos * 1000 / length, Ordering::Relaxed);
+            *self = Self { window_start: end, nanos: 0 };
+        }
+    }
 }
 
 /// What stats are made of: one vertex.
@@ -55,6 +90,8 @@ pub(super) struct VertexGauge {
     pub(super) vertex: String,
     pub(super) description: String,
     pub(super) instances: Vec<Arc<InstanceStats>>,
+    /// Of all edges into it.
+    pub(super) inputs: Vec<Arc<Queue>>,
 }
 
 /// What stats are made of: one edge.
@@ -71,6 +108,8 @@ impl Default for InstanceStats {
             rows_in: AtomicU64::new(0),
             rows_out: AtomicU64::new(0),
             watermark: AtomicI64::new(i64::MIN),
+            state_bytes: AtomicI64::new(0),
+            busy: AtomicU64::new(0),
         }
     }
 }
@@ -80,6 +119,10 @@ impl VertexGauge {
         let sum = |field: fn(&InstanceStats) -> &AtomicU64| {
             self.instances.iter().map(|one| field(one).load(Ordering::Relaxed)).sum()
         };
+        let state_bytes = self.instances.iter().map(|one| one.state_bytes.load(Ordering::Relaxed));
+        let busy = self.instances.iter().map(|one| one.busy.load(Ordering::Relaxed) as u32);
+        let queued: usize = self.inputs.iter().map(|queue| queue.queued()).sum();
+        let capacity: usize = self.inputs.iter().map(|queue| queue.capacity()).sum();
         let watermarks = self.instances.iter().map(|one| one.watermark.load(Ordering::Relaxed));
         VertexStats {
             vertex: self.vertex.clone(),
@@ -87,6 +130,9 @@ impl VertexGauge {
             parallelism: self.instances.len(),
             rows_in: sum(|one| &one.rows_in),
             rows_out: sum(|one| &one.rows_out),
+            queue_fill: (queued * 1000).checked_div(capacity).unwrap_or(0) as u32,
+            busy: busy.max().unwrap_or(0),
+            state_bytes: state_bytes.sum::<i64>().max(0) as u64,
             watermark: watermarks.min().filter(|time| *time != i64::MIN),
         }
     }
@@ -99,6 +145,7 @@ impl EdgeGauge {
             target: self.target.clone(),
             routing: self.routing.clone(),
             queued: self.queues.iter().map(|queue| queue.queued() as u64).sum(),
+            queued_bytes: self.queues.iter().map(|queue| queue.queued_bytes() as u64).sum(),
             capacity: self.queues.iter().map(|queue| queue.capacity() as u64).sum(),
         }
     }

@@ -3,6 +3,7 @@
 
 mod ends;
 mod flow;
+mod memory;
 mod simulated;
 mod suspend;
 
@@ -21,7 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 fn engine(worker_count: usize, queue_capacity: usize) -> Arc<Engine> {
     let grid = Grid::open(GridConfig::default(), Env::real()).unwrap();
-    Engine::start(EngineConfig { worker_count, queue_capacity }, grid).unwrap()
+    Engine::start(EngineConfig { worker_count, queue_capacity, ..EngineConfig::default() }, grid)
+        .unwrap()
 }
 
 fn simulated_grid(seed: u64) -> (Arc<Grid>, Arc<SimClock>) {
@@ -41,6 +43,8 @@ fn request(dag: Dag) -> (ExecutionRequest, Ends) {
         trouble: Arc::new(|_| ()),
         finished: Box::new(move |end| sender.send(end).unwrap()),
         epoch_interval: None,
+        memory_max: None,
+        saves_on_failure: false,
     };
     (request, ends)
 }

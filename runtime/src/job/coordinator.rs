@@ -4,7 +4,7 @@
 //! ```text
 //!   create ─► NOT_RUNNING ─► STARTING ─► RUNNING ─► COMPLETING ─► COMPLETED
 //!                  ▲            │          │  └──────────────────► FAILED
-//!                  │ resume     │ cannot   │ suspend, restart
+//!                  │ resume     │ cannot   │ suspend, restart, suspendOnFailure
 //!                  └─────── SUSPENDED ◄────┴─ (restart goes on to NOT_RUNNING)
 //! ```
 //! Each start has a number. An event of another execution than the present one is old news and is
@@ -117,6 +117,8 @@ enum Goal {
 #[derive(Debug)]
 pub struct JobCoordinator {
     name: String,
+    /// Whether a failure suspends it.
+    suspends_on_failure: bool,
     phase: Phase,
     execution_last: u64,
     actions: Vec<Action>,
@@ -124,8 +126,9 @@ pub struct JobCoordinator {
 
 impl JobCoordinator {
     /// Of a job that was just recorded.
-    pub fn new(name: String) -> Self {
-        Self { name, phase: Phase::NotRunning, execution_last: 0, actions: Vec::new() }
+    pub fn new(name: String, suspends_on_failure: bool) -> Self {
+        let phase = Phase::NotRunning;
+        Self { name, suspends_on_failure, phase, execution_last: 0, actions: Vec::new() }
     }
 
     /// The execution that runs, is starting or is stopping.
@@ -305,6 +308,10 @@ impl JobCoordinator {
             End::Cancelled => {
                 self.set_status(JobStatus::NotRunning);
                 (Phase::NotRunning, Err(Error::Cancelled))
+            }
+            End::Failed(error) if self.suspends_on_failure => {
+                self.actions.push(Action::SetStatus(JobStatus::Suspended, Some(error.to_string())));
+                (Phase::Suspended, Err(error))
             }
             End::Failed(error) => {
                 self.actions.push(Action::SetStatus(JobStatus::Failed, Some(error.to_string())));

@@ -26,7 +26,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut world = Self {
             rng: Rng::seeded(seed),
-            coordinator: JobCoordinator::new("j".to_owned()),
+            coordinator: JobCoordinator::new("j".to_owned(), false),
             status: JobStatus::NotRunning,
             is_forgotten: false,
             live: BTreeSet::new(),
@@ -192,7 +192,7 @@ fn a_shutdown_cancels_and_answers() {
 
 #[test]
 fn requests_in_the_wrong_state_are_refused_by_name() {
-    let mut coordinator = JobCoordinator::new("j".to_owned());
+    let mut coordinator = JobCoordinator::new("j".to_owned(), false);
     coordinator.step(Event::Created(1));
     coordinator.step(Event::Started(1));
     let refusal = |coordinator: &mut JobCoordinator, request| match &coordinator

@@ -16,7 +16,10 @@ use storage::{
     cluster::control::{Command, JobRecord, JobStatus, ObjectId},
 };
 
-use super::coordinator::{Action, End, Event, JobCoordinator, Request, Ticket};
+use super::{
+    coordinator::{Action, End, Event, JobCoordinator, Request, Ticket},
+    options::JobOptions,
+};
 use crate::{
     Error, Result,
     dag::Dag,
@@ -49,7 +52,7 @@ pub struct JobRequest {
     pub name: String,
     /// The whole statement.
     pub sql: String,
-    /// OPTIONS, validated by the planner.
+    /// OPTIONS as written; those that [`JobOptions::read`] refuses, [`Jobs::create`] refuses.
     pub options: BTreeMap<String, String>,
     /// Session settings to plan it under again.
     pub settings: BTreeMap<String, String>,
@@ -68,6 +71,7 @@ struct Job {
     id: ObjectId,
     name: Arc<str>,
     site: Arc<Site>,
+    options: JobOptions,
     state: Mutex<State>,
     /// Notified when an answer is there or an execution has ended.
     changed: Condvar,
@@ -104,6 +108,7 @@ impl Jobs {
     /// Creates a job and starts `dag`; AlreadyExists if the name is taken. If it cannot be started
     /// the job is not there afterwards.
     pub fn create(&self, request: JobRequest, dag: Dag) -> Result<ObjectId> {
+        let options = JobOptions::read(&request.options)?;
         let control = self.site.grid.control();
         let name: Arc<str> = request.name.as_str().into();
         let id = control.submit(&Command::CreateJob(JobRecord {
@@ -119,7 +124,7 @@ impl Jobs {
             last_error: None,
         }))?;
         let state = State {
-            coordinator: JobCoordinator::new(request.name),
+            coordinator: JobCoordinator::new(request.name, options.suspends_on_failure),
             dag: Some(dag),
             execution: None,
             kept: Vec::new(),
@@ -132,6 +137,7 @@ impl Jobs {
             id,
             name,
             site,
+            options,
             state,
             changed: Condvar::new(),
             trouble: Mutex::default(),
@@ -149,7 +155,9 @@ impl Jobs {
     }
 
     /// Starts a suspended job from its kept state; a FAILED job is not resumed (WrongState). If it
-    /// cannot be started it stays SUSPENDED, its state kept.
+    /// cannot be started it stays SUSPENDED, its state kept. After a failure (`suspendOnFailure`)
+    /// that is what each processor held when it ended: rows that were on their way between two of
+    /// them are lost, and a window that was going out goes out again (guarantee `none`).
     pub fn resume(&self, name: &str) -> Result<()> {
         self.request(name, "resume", Request::Resume)
     }
@@ -172,6 +180,11 @@ impl Jobs {
         let execution = job.state.lock().execution.clone();
         let Some((_, execution)) = execution else { return Default::default() };
         (execution.vertex_stats(), execution.edge_stats())
+    }
+
+    /// The trouble that a streaming query survives at present.
+    pub fn query_trouble(&self, query_id: u64) -> Option<String> {
+        self.site.engine.query_trouble(query_id)
     }
 
     /// Cancels all executions and waits for them: the shutdown.
@@ -343,6 +356,8 @@ impl Job {
             trouble: Arc::new(move |error| troubled.set_trouble(error)),
             finished: Box::new(move |end| ended.finished(number, end)),
             epoch_interval: None,
+            memory_max: self.options.memory_max,
+            saves_on_failure: self.options.suspends_on_failure,
         }
     }
 
@@ -350,7 +365,10 @@ impl Job {
         let end = match end {
             ExecutionEnd::Completed => End::Completed,
             ExecutionEnd::Cancelled => End::Cancelled,
-            ExecutionEnd::Failed(error) => End::Failed(error),
+            ExecutionEnd::Failed(error, state) => {
+                self.state.lock().kept = state;
+                End::Failed(error)
+            }
             ExecutionEnd::Suspended(state) => {
                 self.state.lock().kept = state;
                 End::Suspended

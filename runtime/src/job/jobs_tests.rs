@@ -6,7 +6,8 @@ use super::*;
 use crate::{
     dag::{Parallelism, Routing},
     execution::EngineConfig,
-    processor::{Done, Outbox, Processor, ProcessorContext},
+    item::Item,
+    processor::{Done, Inbox, Outbox, Processor, ProcessorContext},
     testing::{Collector, FnSupplier, bigint_schema, collector, counting_source},
 };
 
@@ -17,17 +18,22 @@ struct Bench {
 
 fn bench() -> Bench {
     let grid = Grid::open(GridConfig::default(), Env::real()).unwrap();
-    let config = EngineConfig { worker_count: 2, queue_capacity: 4 };
+    let config = EngineConfig { worker_count: 2, queue_capacity: 4, ..EngineConfig::default() };
     let engine = Engine::start(config, Arc::clone(&grid)).unwrap();
     Bench { jobs: Jobs::open(Arc::clone(&grid), engine), grid }
 }
 
 impl Bench {
     fn create(&self, name: &str, dag: Dag) -> Result<ObjectId> {
+        self.create_with(name, dag, &[])
+    }
+
+    fn create_with(&self, name: &str, dag: Dag, options: &[(&str, &str)]) -> Result<ObjectId> {
+        let options = options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let request = JobRequest {
             name: name.to_owned(),
             sql: format!("CREATE JOB {name} AS …"),
-            options: BTreeMap::new(),
+            options,
             settings: BTreeMap::new(),
         };
         self.jobs.create(request, dag)
@@ -198,4 +204,74 @@ fn a_job_that_cannot_start_is_not_there_and_a_resume_that_cannot_keeps_its_state
     bench.jobs.suspend("j").unwrap();
     assert!(collected.len() >= count);
     assert_eq!(collected.rows().len(), collected.len(), "it went on where it was");
+}
+
+/// Counts to 99, through a step that fails at 50 as long as `is_broken`.
+fn stumbling(is_broken: &Arc<std::sync::atomic::AtomicBool>) -> (Dag, Collector) {
+    struct Stumble(Arc<std::sync::atomic::AtomicBool>);
+    impl Processor for Stumble {
+        fn process(&mut self, _: usize, inbox: &mut Inbox, outbox: &mut Outbox) -> Result<()> {
+            while let Some(batch) = inbox.peek() {
+                let rows = crate::testing::ZSet::of(std::slice::from_ref(batch)).to_string();
+                if rows.contains("50") && self.0.load(Ordering::SeqCst) {
+                    let message = "50 is too much".to_owned();
+                    return Err(Error::User { code: "22003", message });
+                }
+                if outbox.offer(Item::Batch(batch.clone())).is_some() {
+                    return Ok(());
+                }
+                inbox.take();
+            }
+            Ok(())
+        }
+    }
+    let (sink, collected) = collector();
+    let mut dag = Dag::default();
+    let source = dag.vertex("source", Parallelism::Exactly(1), counting_source(100, 1));
+    let is_broken = Arc::clone(is_broken);
+    let stumble = FnSupplier::shared("stumble", bigint_schema(&["v"]), move |_| {
+        Box::new(Stumble(Arc::clone(&is_broken)))
+    });
+    let stumble = dag.vertex("stumble", Parallelism::Exactly(1), stumble);
+    let sink = dag.vertex("sink", Parallelism::Exactly(1), sink);
+    dag.edge(source, stumble, 0, Routing::Unicast);
+    dag.edge(stumble, sink, 0, Routing::Unicast);
+    (dag, collected)
+}
+
+#[test]
+fn with_suspend_on_failure_a_job_is_suspended_with_its_cause_and_goes_on_from_there() {
+    let bench = bench();
+    let is_broken = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let (dag, collected) = stumbling(&is_broken);
+    let again = dag.clone();
+    bench.jobs.set_planner(Arc::new(move |_| Ok(again.clone())));
+    bench.create_with("j", dag, &[("suspendOnFailure", "true")]).unwrap();
+    bench.wait_for("j", JobStatus::Suspended);
+    assert_eq!(bench.record("j").last_error.as_deref(), Some("50 is too much"));
+    is_broken.store(false, Ordering::SeqCst);
+    bench.jobs.resume("j").unwrap();
+    bench.wait_for("j", JobStatus::Completed);
+    assert_eq!(bench.record("j").last_error, None);
+    let rows = collected.rows().to_string();
+    assert!(rows.contains("99"), "the source went on: {rows}");
+    assert_eq!(collected.rows().len(), collected.len(), "it did not begin again");
+}
+
+#[test]
+fn options_that_nobody_knows_leave_no_job() {
+    let bench = bench();
+    let error = bench.create_with("j", counting(1).0, &[("maxmemory", "1 GB")]).unwrap_err();
+    assert!(matches!(error, Error::Invalid { code: "42601", .. }), "{error:?}");
+    assert!(bench.grid.control().state().job("j").is_none());
+}
+
+#[test]
+fn a_job_that_needs_more_than_its_memory_fails() {
+    let bench = bench();
+    let (dag, _collected) = counting(i64::MAX);
+    bench.create_with("j", dag, &[("maxMemory", "1 B")]).unwrap();
+    bench.wait_for("j", JobStatus::Failed);
+    let error = bench.record("j").last_error.clone().unwrap();
+    assert!(error.starts_with("job \"j\" needs ") && error.contains("may have 1 bytes"), "{error}");
 }

@@ -3,5 +3,7 @@
 
 mod coordinator;
 mod jobs;
+mod options;
 
 pub use jobs::{JobRequest, Jobs, PlanJob};
+pub use options::JobOptions;

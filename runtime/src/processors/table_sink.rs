@@ -1,24 +1,60 @@
-//! `table_sink`: rows into a table. Each batch is one writer, committed at once (guarantee `none`):
-//! readers see a batch as a whole or not at all, and nothing is held between two calls.
+//! `table_sink`: rows into a table. Each flush is one writer, committed at once (guarantee `none`):
+//! readers see a flush as a whole or not at all, and nothing is held between two calls.
 //!
-//! A key that somebody's open transaction holds is not an error of the job: the batch stays in the
-//! inbox, pushes back on the dag and is tried again.
+//! ```text
+//!   inbox ──▶ parked ──▶ net by key ──▶ − the row, if it is the current one ──▶ commit
+//!                │                      + the new row
+//!                └─ a key is held by an open transaction: tried again, 1 ms … 50 ms later
+//! ```
+//! Append-only input is written batch by batch, the last row of a key wins. Input that retracts is
+//! netted (`net`): what a flush says of a key in sum counts, not in which order it said it. A row
+//! that is taken back from a table is removed only while it is the one that stands there.
+//!
+//! A worker never waits for somebody's transaction: the rows stay parked, are part of the saved
+//! state, and barriers pass. When a key stays held for [`HELD_MAX`] the job fails (40001).
 
-use std::sync::Arc;
+mod net;
+mod parked;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
 
 use arrow::{
-    array::{RecordBatch, UInt32Array},
-    compute::take_record_batch,
+    array::{ArrayRef, RecordBatch, UInt32Array},
+    compute::take,
     datatypes::{Schema, SchemaRef},
 };
-use storage::{Table, table::WriteMode};
+use storage::{
+    Table,
+    table::{WriteMode, Writer, without_waiting},
+};
 
+use self::{
+    net::{Changes, Keyed},
+    parked::Parked,
+};
 use super::operator::OperatorSupplier;
 use crate::{
     Error, Result,
-    delta::{DeltaBatch, Weight},
-    processor::{Inbox, Outbox, Processor, ProcessorContext, ProcessorSupplier},
+    processor::{Done, Inbox, Outbox, Processor, ProcessorContext, ProcessorSupplier},
+    state::{KeyedMap, StateChunk, StateWriter},
 };
+
+/// The first try after a key was found held, and the longest time between two: a writer of ours
+/// holds a key for about a millisecond, a transaction for as long as its user thinks.
+const RETRY_MIN: Duration = Duration::from_millis(1);
+const RETRY_MAX: Duration = Duration::from_millis(50);
+/// A key held for so long is shown as trouble of the job.
+const TROUBLE_AFTER: Duration = Duration::from_millis(200);
+/// A key held for so long fails the job: longer than a statement ever waits, shorter than what a
+/// user takes for a job that hangs.
+const HELD_MAX: Duration = Duration::from_secs(30);
+/// Batches parked while a key is held; more push back. As many as the queues before a sink hold,
+/// so that a barrier behind them arrives.
+const PARKED_BATCHES_MAX: usize = 64;
+/// Rows netted in one flush, about.
+const FLUSH_ROWS: usize = 8192;
 
 /// Rows into a table.
 #[derive(Debug, Clone)]
@@ -29,16 +65,29 @@ pub struct TableSinkSpec {
     pub input: SchemaRef,
     /// Insert (a duplicate fails the job) or Upsert (SINK INTO).
     pub mode: WriteMode,
+    /// Whether the input never retracts a row. Then the last row of a key wins; else two live rows
+    /// for one key in one flush are an error (21000).
+    pub is_append_only: bool,
 }
 
 struct TableSink {
-    table: Arc<Table>,
+    spec: TableSinkSpec,
     /// The input's columns under the table's names.
     schema: SchemaRef,
-    mode: WriteMode,
+    parked: Parked,
+    /// Since when the first of the parked rows meet a key that is held.
+    held: Option<Held>,
     context: Option<ProcessorContext>,
-    /// Whether the last try met a key that another writer holds.
-    is_held_up: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    since: u64,
+    /// When to try again, ns of the steady clock.
+    retry_at: u64,
+    /// And how long to wait after that.
+    backoff: Duration,
+    is_shown: bool,
 }
 
 /// Rows into a table; see [`TableSinkSpec`].
@@ -55,12 +104,14 @@ pub fn table_sink(spec: TableSinkSpec) -> Arc<dyn ProcessorSupplier> {
         description: format!("{verb}({name})"),
         schema: Arc::new(Schema::empty()),
         make: move || {
+            let record = spec.table.record();
+            let key = if record.has_hidden_key { &[] } else { record.key.as_slice() };
             Ok(Box::new(TableSink {
-                table: Arc::clone(&spec.table),
+                spec: spec.clone(),
                 schema: Arc::clone(&schema),
-                mode: spec.mode,
+                parked: Parked::new(Arc::clone(&schema), key),
+                held: None,
                 context: None,
-                is_held_up: false,
             }) as Box<dyn Processor>)
         },
     })
@@ -73,180 +124,176 @@ impl Processor for TableSink {
     }
 
     fn process(&mut self, _ordinal: usize, inbox: &mut Inbox, _outbox: &mut Outbox) -> Result<()> {
-        while let Some(batch) = inbox.peek() {
-            match self.write(batch) {
-                Ok(()) => self.show_trouble(false),
-                Err(Error::Storage(storage::Error::Conflict)) => {
-                    self.show_trouble(true);
-                    return Ok(());
-                }
-                Err(error) => return Err(error),
-            }
-            inbox.take();
+        // Held up, it takes what comes, so that barriers do; else as much as one flush writes.
+        let is_enough = |sink: &Self| match sink.held {
+            Some(_) => sink.parked.batch_count() >= PARKED_BATCHES_MAX,
+            None if sink.spec.is_append_only => sink.parked.batch_count() > 0,
+            None => sink.parked.row_count() >= FLUSH_ROWS,
+        };
+        while !is_enough(self)
+            && let Some(batch) = inbox.take()
+        {
+            self.parked.push(batch)?;
         }
-        Ok(())
+        self.flush().map(drop)
+    }
+
+    fn idle(&mut self, _outbox: &mut Outbox) -> Result<Done> {
+        self.flush().map(|_| Done::No)
+    }
+
+    fn complete(&mut self, _ordinal: usize, _outbox: &mut Outbox) -> Result<Done> {
+        self.flush()
+    }
+
+    fn save(&mut self, state: &mut StateWriter) -> Result<Done> {
+        self.parked.save(self.context()?, state)?;
+        Ok(Done::Yes)
+    }
+
+    fn restore(&mut self, chunk: &StateChunk) -> Result<()> {
+        self.parked.restore(chunk)
     }
 }
 
 impl TableSink {
-    fn write(&self, batch: &DeltaBatch) -> Result<()> {
-        let rows = match insertions(batch)? {
-            Some(rows) if rows.num_rows() > 0 => rows,
-            _ => return Ok(()),
+    fn context(&self) -> Result<&ProcessorContext> {
+        let early = || Error::Internal("a table sink runs before init".to_owned());
+        self.context.as_ref().ok_or_else(early)
+    }
+
+    fn now(&self) -> Result<u64> {
+        Ok(self.context()?.grid.env().clock.monotonic_nanos())
+    }
+
+    /// Writes the first parked rows, unless they wait for somebody; `Yes` when none are left.
+    fn flush(&mut self) -> Result<Done> {
+        if self.parked.is_empty() {
+            return Ok(Done::Yes);
+        }
+        let now = self.now()?;
+        if let Some(held) = self.held.filter(|held| now < held.retry_at) {
+            (self.context()?.wake_at)(held.retry_at);
+            return Ok(Done::No);
+        }
+        let batch_count = match self.spec.is_append_only {
+            true => 1,
+            false => self.parked.batches_of(FLUSH_ROWS),
         };
-        let Some(context) = &self.context else {
-            return Err(Error::Internal("a table sink runs before init".to_owned()));
+        let changes = self.changes(batch_count)?;
+        match without_waiting(|| self.write(&changes)) {
+            Ok(()) => {
+                self.parked.forget(batch_count);
+                self.let_go()?;
+            }
+            Err(Error::Storage(storage::Error::Conflict)) => self.note_held(now)?,
+            Err(error) => return Err(error),
+        }
+        self.context()?.memory.hold(self.parked.bytes());
+        if self.parked.is_empty() {
+            return Ok(Done::Yes);
+        }
+        if self.held.is_none() {
+            (self.context()?.wake)();
+        }
+        Ok(Done::No)
+    }
+
+    /// What the first parked batches come to.
+    fn changes(&self, batch_count: usize) -> Result<Changes> {
+        let batch = self.parked.first(batch_count)?;
+        if self.spec.is_append_only && !net::has_retractions(&batch) {
+            return net::insertions(&batch);
+        }
+        let record = self.spec.table.record();
+        if record.has_hidden_key {
+            return net::without_key(&batch, &record.name.name);
+        }
+        let keyed = Keyed {
+            table: &record.name.name,
+            key: &record.key,
+            replaces: self.spec.mode == WriteMode::Upsert,
         };
-        let rows = RecordBatch::try_new(Arc::clone(&self.schema), rows.columns().to_vec())?;
+        keyed.net(&batch)
+    }
+
+    fn write(&self, changes: &Changes) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
         // Dropped without a commit, the writer undoes what an error leaves half done.
-        let writer = context.grid.begin();
-        self.table.write_batch(&writer, self.mode, &rows)?;
+        let writer = self.context()?.grid.begin();
+        if changes.removals.num_rows() > 0 {
+            self.remove_current(&writer, &changes.removals)?;
+        }
+        if changes.puts.num_rows() > 0 {
+            self.spec.table.write_batch(&writer, self.spec.mode, &changes.puts)?;
+        }
         writer.commit()?;
         Ok(())
     }
 
-    fn show_trouble(&mut self, is_held_up: bool) {
-        if self.is_held_up == is_held_up {
-            return;
-        }
-        self.is_held_up = is_held_up;
-        if let Some(context) = &self.context {
-            let name = &self.table.record().name.name;
-            let text = format!("a key of table \"{name}\" is held by an open transaction");
-            (context.trouble)(is_held_up.then_some(text));
-        }
-    }
-}
-
-/// Each row as often as its weight says; a retraction has no meaning for a sink that commits every
-/// batch, and the planner sends none.
-fn insertions(batch: &DeltaBatch) -> Result<Option<RecordBatch>> {
-    let weights = match &batch.weight {
-        Weight::One => return Ok(Some(batch.rows.clone())),
-        Weight::MinusOne if batch.is_empty() => return Ok(None),
-        Weight::MinusOne => return Err(retraction()),
-        Weight::Array(weights) => weights,
-    };
-    let mut indices = Vec::with_capacity(batch.len());
-    for (row, weight) in weights.values().iter().enumerate() {
-        let count = usize::try_from(*weight).map_err(|_negative| retraction())?;
-        indices.extend(std::iter::repeat_n(row as u32, count));
-    }
-    Ok(Some(take_record_batch(&batch.rows, &UInt32Array::from(indices))?))
-}
-
-fn retraction() -> Error {
-    Error::Internal("a retraction reached a sink of insertions".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use arrow::array::{AsArray, Int64Array};
-    use arrow::datatypes::Int64Type;
-    use storage::{Grid, GridConfig, cluster::control::TableRecord, env::Env};
-
-    use super::*;
-    use crate::testing::{bigint_batch, verify_processor};
-
-    fn table(grid: &Arc<Grid>, key: &[usize]) -> Arc<Table> {
-        let fields = ["k", "v"].map(|name| {
-            let is_key = name == "k" && !key.is_empty();
-            arrow::datatypes::Field::new(name, arrow::datatypes::DataType::Int64, !is_key)
-        });
-        let schema = Arc::new(Schema::new(fields.to_vec()));
-        grid.create_table(TableRecord::new("t", schema, key)).unwrap()
-    }
-
-    fn grid() -> Arc<Grid> {
-        Grid::open(GridConfig::default(), Env::simulated(1).0).unwrap()
-    }
-
-    fn sink(table: &Arc<Table>, mode: WriteMode) -> (Arc<dyn ProcessorSupplier>, SchemaRef) {
-        let input = crate::testing::bigint_schema(&["a", "b"]);
-        let spec = TableSinkSpec { table: Arc::clone(table), input: Arc::clone(&input), mode };
-        (table_sink(spec), input)
-    }
-
-    fn rows(grid: &Arc<Grid>, table: &Table) -> Vec<(i64, i64)> {
-        let mut rows = Vec::new();
-        for lane in table.scan(&grid.read_view(), Some(&[0, 1]), 1).unwrap() {
-            for batch in lane {
-                let batch = batch.unwrap();
-                let column = |index| batch.column(index).as_primitive::<Int64Type>().clone();
-                let (keys, values): (Int64Array, Int64Array) = (column(0), column(1));
-                rows.extend(keys.values().iter().copied().zip(values.values().iter().copied()));
-            }
-        }
-        rows.sort_unstable();
-        rows
-    }
-
-    #[test]
-    fn upsert_keeps_the_last_row_of_a_key() {
-        let grid = grid();
-        let table = table(&grid, &[0]);
-        let (sink, input) = sink(&table, WriteMode::Upsert);
-        let after = (Arc::clone(&grid), Arc::clone(&table));
-        verify_processor(sink)
-            .grid(Arc::clone(&grid))
-            .rows(0, DeltaBatch::insertions(bigint_batch(&input, &[&[1, 2], &[10, 20]])))
-            .rows(0, DeltaBatch::insertions(bigint_batch(&input, &[&[2, 3], &[21, 30]])))
-            .end(0)
-            .expect(vec![])
-            .after_each(move |way| {
-                assert_eq!(rows(&after.0, &after.1), [(1, 10), (2, 21), (3, 30)], "{way}");
-                after.1.truncate().unwrap();
-            })
-            .run();
-    }
-
-    #[test]
-    fn weight_repeats_a_row_of_a_table_without_key() {
-        let grid = grid();
-        let table = table(&grid, &[]);
-        let (sink, input) = sink(&table, WriteMode::Insert);
-        let after = (Arc::clone(&grid), Arc::clone(&table));
-        let batch = DeltaBatch {
-            rows: bigint_batch(&input, &[&[1, 2, 3], &[10, 20, 30]]),
-            weight: Weight::Array(Int64Array::from(vec![2, 0, 1])),
+    /// Removes those of `rows` that stand in the table just as they are.
+    fn remove_current(&self, writer: &Writer, rows: &RecordBatch) -> Result<()> {
+        let table = &self.spec.table;
+        let key_of = |rows: &RecordBatch| -> Vec<ArrayRef> {
+            table.record().key.iter().map(|&key| Arc::clone(rows.column(key))).collect()
         };
-        verify_processor(sink)
-            .grid(Arc::clone(&grid))
-            .rows(0, batch)
-            .end(0)
-            .expect(vec![])
-            .after_each(move |way| {
-                assert_eq!(rows(&after.0, &after.1), [(1, 10), (1, 10), (3, 30)], "{way}");
-                after.1.truncate().unwrap();
-            })
-            .run();
-    }
-
-    #[test]
-    fn insert_of_a_present_key_fails_the_job_and_leaves_nothing_of_its_batch() {
-        let grid = grid();
-        let table = table(&grid, &[0]);
-        let (sink, input) = sink(&table, WriteMode::Insert);
-        let error = verify_processor(sink)
-            .grid(Arc::clone(&grid))
-            .rows(0, DeltaBatch::insertions(bigint_batch(&input, &[&[1, 2, 1], &[10, 20, 11]])))
-            .run_to_error();
-        assert!(matches!(error, Error::Storage(storage::Error::DuplicateKey { .. })), "{error:?}");
-        assert!(rows(&grid, &table).is_empty());
-    }
-
-    #[test]
-    fn retraction_is_refused() {
-        let grid = grid();
-        let table = table(&grid, &[0]);
-        let (sink, input) = sink(&table, WriteMode::Upsert);
-        for weight in [Weight::MinusOne, Weight::Array(Int64Array::from(vec![-1]))] {
-            let rows = bigint_batch(&input, &[&[1], &[10]]);
-            let error = verify_processor(Arc::clone(&sink))
-                .grid(Arc::clone(&grid))
-                .rows(0, DeltaBatch { rows, weight })
-                .run_to_error();
-            assert!(matches!(error, Error::Internal(_)), "{error:?}");
+        let (keys, columns): (_, Vec<usize>) = (key_of(rows), (0..rows.num_columns()).collect());
+        // Before the rows are read: what changes between the two is a conflict.
+        let view = writer.read_view();
+        let (found, current) = table.get_many(&keys, &columns)?;
+        let types: Vec<_> =
+            self.schema.fields().iter().map(|field| field.data_type().clone()).collect();
+        let mut values = KeyedMap::new(&types, 0)?;
+        let (mut wanted, mut present) = (Vec::new(), Vec::new());
+        values.ids_of(rows.columns(), rows.num_rows(), &mut wanted)?;
+        values.ids_of(current.columns(), current.num_rows(), &mut present)?;
+        let equal = found.iter().zip(&present);
+        let equal = equal.filter(|(row, id)| wanted[**row as usize] == **id);
+        let equal: UInt32Array = equal.map(|(row, _)| *row).collect();
+        if equal.is_empty() {
+            return Ok(());
         }
+        let keys =
+            keys.iter().map(|key| Ok(take(key, &equal, None)?)).collect::<Result<Vec<_>>>()?;
+        table.modify_batch(writer, &view, &keys, None)?;
+        Ok(())
+    }
+
+    /// A key is held by somebody's open transaction.
+    fn note_held(&mut self, now: u64) -> Result<()> {
+        let mut held = self.held.unwrap_or(Held {
+            since: now,
+            retry_at: now,
+            backoff: RETRY_MIN,
+            is_shown: false,
+        });
+        let waited = Duration::from_nanos(now - held.since);
+        let name = &self.spec.table.record().name.name;
+        if waited >= HELD_MAX {
+            let limit = HELD_MAX.as_secs();
+            let message =
+                format!("a key of table \"{name}\" was held by another transaction for {limit} s");
+            return Err(Error::User { code: "40001", message });
+        }
+        if waited >= TROUBLE_AFTER && !held.is_shown {
+            held.is_shown = true;
+            let text = format!("a key of table \"{name}\" is held by an open transaction");
+            (self.context()?.trouble)(Some(text));
+        }
+        held.retry_at = now + held.backoff.as_nanos() as u64;
+        held.backoff = (held.backoff * 2).min(RETRY_MAX);
+        (self.context()?.wake_at)(held.retry_at);
+        self.held = Some(held);
+        Ok(())
+    }
+
+    /// Nobody is in the way any more.
+    fn let_go(&mut self) -> Result<()> {
+        if self.held.take().is_some_and(|held| held.is_shown) {
+            (self.context()?.trouble)(None);
+        }
+        Ok(())
     }
 }

@@ -32,6 +32,7 @@ use super::zset::{ZSet, row_texts};
 use crate::{
     Error, Result,
     delta::{DeltaBatch, Weight},
+    execution::StateMemory,
     item::{IDLE, Item, Watermark},
     processor::{Cooperation, Done, Inbox, Outbox, Processor, ProcessorContext, ProcessorSupplier},
     state::{EVERY_INSTANCE, StateChunk, StateWriter},
@@ -57,6 +58,7 @@ pub fn context(grid: &Arc<Grid>) -> ProcessorContext {
         trouble: Arc::new(|_| ()),
         wake: Arc::new(|| ()),
         wake_at: Arc::new(|_| ()),
+        memory: StateMemory::unlimited(grid, "test", "test"),
     }
 }
 

@@ -14,6 +14,7 @@ pub(super) const COLUMNS: Columns = &[
     ("routing", Kind::Text),
     ("queued", Kind::Int8),
     ("capacity", Kind::Int8),
+    ("queued_bytes", Kind::Int8),
 ];
 
 pub(super) fn records(scope: &Scope<'_>) -> Result<Vec<Record>> {
@@ -28,6 +29,7 @@ pub(super) fn records(scope: &Scope<'_>) -> Result<Vec<Record>> {
                 ("routing", edge.routing.into()),
                 ("queued", (edge.queued as i64).into()),
                 ("capacity", (edge.capacity as i64).into()),
+                ("queued_bytes", (edge.queued_bytes as i64).into()),
             ]);
         }
     }

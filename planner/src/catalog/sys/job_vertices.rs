@@ -1,4 +1,6 @@
-//! `sys.job_vertices`: what each vertex of a running job has done.
+//! `sys.job_vertices`: what each vertex of a running job has done, and which one is slow: the one
+//! with full queues before it (`queue_fill` near 1) that is `busy` (share of the last second that
+//! its busiest instance worked); one that is not busy waits, for a table or for what is behind it.
 //! A job that does not run has no rows here.
 
 use super::{Columns, Kind};
@@ -15,6 +17,9 @@ pub(super) const COLUMNS: Columns = &[
     ("rows_in", Kind::Int8),
     ("rows_out", Kind::Int8),
     ("watermark", Kind::Instant),
+    ("queue_fill", Kind::Float8),
+    ("busy", Kind::Float8),
+    ("state_bytes", Kind::Int8),
 ];
 
 pub(super) fn records(scope: &Scope<'_>) -> Result<Vec<Record>> {
@@ -30,6 +35,9 @@ pub(super) fn records(scope: &Scope<'_>) -> Result<Vec<Record>> {
                 ("rows_in", (vertex.rows_in as i64).into()),
                 ("rows_out", (vertex.rows_out as i64).into()),
                 ("watermark", vertex.watermark.into()),
+                ("queue_fill", (f64::from(vertex.queue_fill) / 1000.0).into()),
+                ("busy", (f64::from(vertex.busy) / 1000.0).into()),
+                ("state_bytes", (vertex.state_bytes as i64).into()),
             ]);
         }
     }

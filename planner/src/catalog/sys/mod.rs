@@ -28,6 +28,7 @@ enum Kind {
     Bool,
     Int4,
     Int8,
+    Float8,
     Text,
     Instant,
 }
@@ -64,6 +65,7 @@ fn arrow_schema(columns: Columns) -> Schema {
             Kind::Bool => DataType::Boolean,
             Kind::Int4 => DataType::Int32,
             Kind::Int8 => DataType::Int64,
+            Kind::Float8 => DataType::Float64,
             Kind::Text => DataType::Utf8,
             Kind::Instant => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
         };

@@ -1,5 +1,6 @@
 //! `sys.queries`: every statement that runs now, streams included.
-//! `rows` counts what was sent so far.
+//! `rows` counts what was sent so far; `last_error` is the trouble that a stream survives at
+//! present, such as a broker that is away.
 
 use super::{Columns, Kind};
 use crate::{
@@ -15,6 +16,7 @@ pub(super) const COLUMNS: Columns = &[
     ("started_at", Kind::Instant),
     ("rows", Kind::Int8),
     ("query", Kind::Text),
+    ("last_error", Kind::Text),
 ];
 
 pub(super) fn records(scope: &Scope<'_>) -> Result<Vec<Record>> {
@@ -26,6 +28,7 @@ pub(super) fn records(scope: &Scope<'_>) -> Result<Vec<Record>> {
             ("started_at", query.started_at.into()),
             ("rows", (query.rows as i64).into()),
             ("query", query.query.into()),
+            ("last_error", scope.parts.jobs.query_trouble(query.id).into()),
         ]
     };
     Ok(scope.parts.directory.queries().into_iter().map(record).collect())

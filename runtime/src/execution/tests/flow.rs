@@ -308,7 +308,7 @@ fn stats_count_rows_watermarks_and_queues() {
 /// The calls of an exchange on the seeded scheduler, and its rows.
 fn simulated(seed: u64) -> (Vec<String>, ZSet) {
     let (grid, _clock) = simulated_grid(seed);
-    let config = EngineConfig { worker_count: 2, queue_capacity: 1 };
+    let config = EngineConfig { worker_count: 2, queue_capacity: 1, ..EngineConfig::default() };
     let (engine, mut scheduler) = Engine::simulated(config, grid, Rng::seeded(seed)).unwrap();
     let (dag, collected) = exchange(200, Routing::Unicast);
     let (_, ends) = run(&engine, dag);

@@ -154,6 +154,7 @@ fn job(seed: u64, grid: &Grid) -> (Dag, Arc<Table>) {
         table: Arc::clone(&table),
         input: schema,
         mode: WriteMode::Insert,
+        is_append_only: true,
     });
     let mut dag = Dag::default();
     let source = dag.vertex("events", Parallelism::Exactly(2), events(seed));
@@ -199,7 +200,7 @@ fn rows(grid: &Grid, table: &Table) -> Counts {
 fn run_world(seed: u64, suspend_after: &[usize]) -> (Vec<String>, Counts) {
     let (grid, _clock) = simulated_grid(seed);
     let seed = grid.env().rng.next_u64();
-    let config = EngineConfig { worker_count: 2, queue_capacity: 2 };
+    let config = EngineConfig { worker_count: 2, queue_capacity: 2, ..EngineConfig::default() };
     let rng = Rng::seeded(grid.env().rng.next_u64());
     let (engine, mut scheduler) = Engine::simulated(config, Arc::clone(&grid), rng).unwrap();
     let (dag, table) = job(seed, &grid);

@@ -60,9 +60,6 @@ enum Closing {
 struct Metrics {
     late_rows: Metric,
     skipped_rows: Metric,
-    /// Shared by the instances of the vertex: each adds what changed.
-    state_bytes: Metric,
-    state_bytes_told: i64,
 }
 
 impl SlidingWindow {
@@ -300,10 +297,10 @@ impl SlidingWindow {
         self.panes.bytes() + self.keys.bytes() + self.total.bytes() + closing
     }
 
-    fn tell_bytes(&mut self) {
-        let bytes = self.bytes() as i64;
-        self.metrics.state_bytes.add(bytes - self.metrics.state_bytes_told);
-        self.metrics.state_bytes_told = bytes;
+    fn tell_bytes(&self) {
+        if let Some(context) = &self.context {
+            context.memory.hold(self.bytes());
+        }
     }
 
     /// The first window after all that hold rows.
@@ -324,8 +321,6 @@ impl Processor for SlidingWindow {
         self.metrics = Metrics {
             late_rows: metric("tidewater_late_rows_total"),
             skipped_rows: metric("tidewater_skipped_rows_total"),
-            state_bytes: metric("tidewater_state_bytes"),
-            state_bytes_told: 0,
         };
         self.context = Some(context.clone());
         Ok(())
@@ -382,12 +377,8 @@ impl Processor for SlidingWindow {
     }
 
     fn restore(&mut self, chunk: &StateChunk) -> Result<()> {
-        self.restore_chunk(chunk)
-    }
-}
-
-impl Drop for SlidingWindow {
-    fn drop(&mut self) {
-        self.metrics.state_bytes.add(-self.metrics.state_bytes_told);
+        self.restore_chunk(chunk)?;
+        self.tell_bytes();
+        Ok(())
     }
 }
