@@ -1,5 +1,6 @@
 //! `impose_order`: gives a stream event time: behind each batch a watermark, `lag` behind the
-//! newest time seen. Rows behind the watermark are dropped and counted; rows without a time pass.
+//! newest time seen. Rows behind the watermark are dropped and counted
+//! (`tidewater_late_rows_total`); so are rows without a time, which have no place in an order.
 //!
 //! ```text
 //!   rows  5 9 7 │ 4 12 │            lag 3
@@ -141,7 +142,7 @@ impl ImposeOrder {
         let in_time: BooleanArray = times
             .iter()
             .map(|time| {
-                let Some(time) = time else { return Some(true) };
+                let Some(time) = time else { return Some(false) };
                 let is_in_time = first <= time && time <= last;
                 if is_in_time {
                     newest = newest.max(Some(time));
@@ -222,6 +223,47 @@ mod tests {
             .end(0)
             .expect(vec![batch(&[now])])
             .expect_watermarks(vec![now - 3])
+            .run();
+    }
+
+    #[test]
+    fn a_row_without_a_time_is_dropped_and_counted_as_a_late_one_is() {
+        let times: arrow::array::ArrayRef =
+            Arc::new(Int64Array::from(vec![Some(5), None, Some(9)]));
+        let input = Arc::new(Schema::new(vec![Field::new("ts", DataType::Int64, true)]));
+        let rows = RecordBatch::try_new(Arc::clone(&input), vec![times]).unwrap();
+        let all_null: arrow::array::ArrayRef = Arc::new(Int64Array::from(vec![None, None]));
+        let timeless = RecordBatch::try_new(Arc::clone(&input), vec![all_null]).unwrap();
+        let kept: arrow::array::ArrayRef = Arc::new(Int64Array::from(vec![5, 9]));
+        let kept = RecordBatch::try_new(Arc::clone(&input), vec![kept]).unwrap();
+        let (env, _) = Env::simulated(1);
+        let grid = Grid::open(GridConfig::default(), env).unwrap();
+        let labels = [("job", "test"), ("vertex", "test")];
+        let late = grid.metrics().register("tidewater_late_rows_total", &labels);
+        verify_processor(impose_order(policy(None), input))
+            .grid(grid)
+            .rows(0, DeltaBatch::insertions(rows))
+            .rows(0, DeltaBatch::insertions(timeless))
+            .end(0)
+            .expect(vec![DeltaBatch::insertions(kept)])
+            .expect_watermarks(vec![6])
+            .after_each({
+                let late = late.clone();
+                move |way| {
+                    assert_eq!(late.get(), 3, "{way}");
+                    late.set(0);
+                }
+            })
+            .run();
+    }
+
+    #[test]
+    fn order_is_imposed_on_changes_of_every_weight() {
+        verify_processor(impose_order(policy(None), bigint_schema(&["ts"])))
+            .rows(0, batch(&[5, 9]))
+            .rows(0, batch(&[7, 3, 12]))
+            .expect(vec![batch(&[5, 9, 7, 12])])
+            .linear()
             .run();
     }
 }

@@ -138,3 +138,103 @@ impl Processor for TableScan {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use storage::{
+        Datum, Grid, GridConfig,
+        cluster::control::TableRecord,
+        env::Env,
+        table::{KeyedWrite, WriteMode},
+    };
+
+    use super::*;
+    use crate::{
+        processor::ProcessorContext,
+        testing::{self, bigint_batch, bigint_schema, verify_processor},
+    };
+
+    fn grid() -> Arc<Grid> {
+        Grid::open(GridConfig::default(), Env::simulated(1).0).unwrap()
+    }
+
+    /// Table `t (a, b)` with key a and the rows (n, 10 n).
+    fn table(grid: &Arc<Grid>, rows: std::ops::Range<i64>) -> Arc<storage::Table> {
+        let table =
+            grid.create_table(TableRecord::new("t", bigint_schema(&["a", "b"]), &[0])).unwrap();
+        rows.for_each(|n| put(&table, n));
+        table
+    }
+
+    fn put(table: &storage::Table, n: i64) {
+        let row = vec![Datum::Int(n), Datum::Int(10 * n)];
+        table.write(&KeyedWrite::Put { mode: WriteMode::Upsert, row }).unwrap();
+    }
+
+    /// The rows (10 n, n).
+    fn turned(rows: std::ops::Range<i64>) -> DeltaBatch {
+        let (a, b): (Vec<i64>, Vec<i64>) = rows.map(|n| (n, 10 * n)).unzip();
+        DeltaBatch::insertions(bigint_batch(&bigint_schema(&["b", "a"]), &[&b, &a]))
+    }
+
+    #[test]
+    fn every_row_comes_once_in_every_way_of_being_called() {
+        let grid = grid();
+        let table = table(&grid, 0..1000);
+        let supplier = table_scan(table, vec![1, 0]);
+        assert_eq!(supplier.describe(), "scan(t: b, a)");
+        verify_processor(supplier).grid(grid).expect(vec![turned(0..1000)]).run();
+    }
+
+    #[test]
+    fn an_empty_table_is_at_its_end_at_once() {
+        let grid = grid();
+        let table = table(&grid, 0..0);
+        verify_processor(table_scan(table, vec![0])).grid(grid).expect(vec![]).run();
+    }
+
+    #[test]
+    fn a_scan_that_was_begun_sees_no_later_row_not_even_after_a_restore() {
+        let grid = grid();
+        let table = table(&grid, 0..100);
+        let make = || {
+            let supplier = table_scan(Arc::clone(&table), vec![1, 0]);
+            let mut processor = supplier.create(1).unwrap().remove(0);
+            processor.init(&testing::context(&grid)).unwrap();
+            processor
+        };
+        let mut first = make();
+        let mut state = StateWriter::default();
+        assert_eq!(first.save(&mut state).unwrap(), Done::Yes);
+        drop(first);
+        put(&table, 1000);
+        let mut second = make();
+        state.chunks.iter().for_each(|chunk| second.restore(chunk).unwrap());
+        let mut outbox = Outbox::new(1000);
+        while second.idle(&mut outbox).unwrap() == Done::No {}
+        let items = std::iter::from_fn(|| outbox.take());
+        let batches: Vec<DeltaBatch> = items
+            .filter_map(|item| match item {
+                Item::Batch(batch) => Some(batch),
+                _ => None,
+            })
+            .collect();
+        let wanted = testing::ZSet::of(&[turned(0..100)]);
+        assert_eq!(testing::ZSet::of(&batches), wanted);
+    }
+
+    #[test]
+    fn only_one_instance_emits() {
+        let grid = grid();
+        let table = table(&grid, 0..10);
+        let mut second = table_scan(table, vec![0]).create(2).unwrap().remove(1);
+        let context = ProcessorContext { index: 1, parallelism: 2, ..testing::context(&grid) };
+        second.init(&context).unwrap();
+        let mut outbox = Outbox::new(8);
+        assert_eq!(second.idle(&mut outbox).unwrap(), Done::Yes);
+        assert!(outbox.take().is_none());
+        let mut state = StateWriter::default();
+        assert_eq!(second.save(&mut state).unwrap(), Done::Yes);
+        assert!(state.chunks.is_empty());
+    }
+}

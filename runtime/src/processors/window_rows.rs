@@ -79,16 +79,19 @@ impl WindowRowsSpec {
         Arc::new(Schema::new_with_metadata(fields, self.input.metadata().clone()))
     }
 
-    /// Starts of the windows that `time` is in, ascending.
-    fn starts(&self, time: EventTime) -> impl Iterator<Item = EventTime> {
-        let last = (time - self.offset).div_euclid(self.slide) * self.slide + self.offset;
-        let count = if last + self.size <= time {
-            0
-        } else {
-            (last + self.size - time - 1) / self.slide + 1
-        };
-        let slide = self.slide;
-        (0..count).rev().map(move |back| last - back * slide)
+    /// Starts of the windows that `time` is in, ascending; an error where a bound of one of them
+    /// is no time.
+    fn starts(&self, time: EventTime) -> Result<impl Iterator<Item = EventTime>> {
+        let (size, slide) = (i128::from(self.size), i128::from(self.slide));
+        let (time, offset) = (i128::from(time), i128::from(self.offset));
+        let last = (time - offset).div_euclid(slide) * slide + offset;
+        let count = if last + size <= time { 0 } else { (last + size - time - 1) / slide + 1 };
+        let bounds = [last - (count - 1).max(0) * slide, last + size];
+        if count > 0 && bounds.iter().any(|bound| EventTime::try_from(*bound).is_err()) {
+            let message = "timestamp out of range".to_owned();
+            return Err(Error::User { code: "22008", message });
+        }
+        Ok((0..count).rev().map(move |back| (last - back * slide) as EventTime))
     }
 }
 
@@ -122,7 +125,7 @@ impl<'a> WindowRows<'a> {
             if self.times.is_null(row) {
                 continue;
             }
-            for start in self.spec.starts(self.times.value(row)) {
+            for start in self.spec.starts(self.times.value(row))? {
                 rows.push(row as u32);
                 starts.push(start);
             }
@@ -212,7 +215,7 @@ mod tests {
     }
 
     fn starts(spec: &WindowRowsSpec, time: i64) -> Vec<i64> {
-        spec.starts(time).collect()
+        spec.starts(time).unwrap().collect()
     }
 
     #[test]
@@ -265,5 +268,53 @@ mod tests {
         }
         assert_eq!(total, 100_000);
         assert_eq!(rows.next_row(), 1000);
+    }
+
+    #[test]
+    fn rows_are_repeated_with_their_weights_in_every_way_of_being_called() {
+        use crate::testing::verify_processor;
+        let spec = spec(10, 5, 0);
+        let batch = |times: &[i64], weights: &[i64]| {
+            let times: ArrayRef = Arc::new(Int64Array::from(times.to_vec()));
+            let rows = RecordBatch::try_new(Arc::clone(&spec.input), vec![times]).unwrap();
+            DeltaBatch { rows, weight: Weight::Array(Int64Array::from(weights.to_vec())) }
+        };
+        let windows = |rows: &[(i64, i64)], weights: &[i64]| {
+            let column = |values: Vec<i64>| -> ArrayRef { Arc::new(Int64Array::from(values)) };
+            let columns = vec![
+                column(rows.iter().map(|row| row.0).collect()),
+                column(rows.iter().map(|row| row.1).collect()),
+                column(rows.iter().map(|row| row.1 + 10).collect()),
+            ];
+            let rows = RecordBatch::try_new(spec.output(), columns).unwrap();
+            DeltaBatch { rows, weight: Weight::Array(Int64Array::from(weights.to_vec())) }
+        };
+        verify_processor(window_rows(spec.clone()))
+            .rows(0, batch(&[7, 12], &[1, 1]))
+            .watermark(3)
+            .rows(0, batch(&[7], &[-1]))
+            .rows(0, batch(&[-1, 20], &[3, -2]))
+            .end(0)
+            .expect(vec![windows(
+                &[(12, 5), (12, 10), (-1, -10), (-1, -5), (20, 15), (20, 20)],
+                &[1, 1, 3, 3, -2, -2],
+            )])
+            .expect_watermarks(vec![3])
+            .linear()
+            .run();
+    }
+
+    #[test]
+    fn times_whose_windows_cannot_be_written_are_an_error_and_not_wrapped() {
+        for time in [i64::MAX, i64::MAX - 5, i64::MIN] {
+            let spec = spec(10, 5, 0);
+            let times = Int64Array::from(vec![time]);
+            let rows =
+                RecordBatch::try_new(Arc::clone(&spec.input), vec![Arc::new(times)]).unwrap();
+            let error = crate::testing::verify_processor(window_rows(spec))
+                .rows(0, DeltaBatch::insertions(rows))
+                .run_to_error();
+            assert!(matches!(error, Error::User { code: "22008", .. }), "{time}: {error:?}");
+        }
     }
 }

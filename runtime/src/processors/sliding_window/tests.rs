@@ -1,6 +1,7 @@
 //! Windows against hand-made expectations and against a naive model that keeps every row.
 
 mod model;
+mod rescale;
 
 use std::sync::Arc;
 

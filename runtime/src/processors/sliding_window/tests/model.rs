@@ -13,7 +13,7 @@ use crate::delta::Weight;
 
 /// One thing that happens to the operator.
 #[derive(Debug, Clone)]
-enum Event {
+pub(super) enum Event {
     Rows(Vec<(i64, i64, i64, i64)>),
     Watermark(i64),
 }
@@ -86,7 +86,7 @@ fn results(bag: &Bag) -> [Option<String>; 7] {
     ]
 }
 
-fn model_spec(size: i64, slide: i64, offset: i64) -> SlidingWindowSpec {
+pub(super) fn model_spec(size: i64, slide: i64, offset: i64) -> SlidingWindowSpec {
     let mut distinct = aggregate(F::Count, DataType::Int64);
     distinct.is_distinct = true;
     distinct.filter = Some(binary(column(&input_schema(), 2), Operator::Gt, literal(3)));
@@ -104,7 +104,7 @@ fn model_spec(size: i64, slide: i64, offset: i64) -> SlidingWindowSpec {
 
 /// A stream whose time rises with some disorder. With `is_append_only` all weights are +1; else
 /// some rows of the same batch are taken back, or come several times.
-fn random_events(rng: &Rng, is_append_only: bool) -> Vec<Event> {
+pub(super) fn random_events(rng: &Rng, is_append_only: bool) -> Vec<Event> {
     let mut now = -40_i64;
     let below = |bound: u64| (rng.next_u64() % bound) as i64;
     let mut events = Vec::new();
@@ -162,7 +162,7 @@ fn run_operator(spec: &SlidingWindowSpec, events: &[Event], units_of_call: usize
     found
 }
 
-fn delta(rows: &[(i64, i64, i64, i64)]) -> DeltaBatch {
+pub(super) fn delta(rows: &[(i64, i64, i64, i64)]) -> DeltaBatch {
     let plain: Vec<_> = rows.iter().map(|row| (row.0, row.1, row.2)).collect();
     let weights: Vec<_> = rows.iter().map(|row| row.3).collect();
     if weights.iter().all(|weight| *weight == 1) {
@@ -171,7 +171,7 @@ fn delta(rows: &[(i64, i64, i64, i64)]) -> DeltaBatch {
     mixed(super::rows(&plain), &weights)
 }
 
-fn row_text(rows: &RecordBatch, row: usize) -> String {
+pub(super) fn row_text(rows: &RecordBatch, row: usize) -> String {
     let integer = |column: usize| {
         let values = cast(rows.column(column), &DataType::Int64).unwrap();
         values.as_any().downcast_ref::<Int64Array>().unwrap().value(row).to_string()
