@@ -194,6 +194,17 @@ impl Column {
         Ok(())
     }
 
+    /// Appends a whole number; other columns than those of integers get it as text.
+    pub fn append_integer(&mut self, value: i64) -> Decoded<()> {
+        match &mut self.values {
+            Values::Int64(values) => values.push(value),
+            Values::Int32(values) if i32::try_from(value).is_ok() => values.push(value as i32),
+            _ => return self.append_text(&value.to_string()),
+        }
+        self.appended();
+        Ok(())
+    }
+
     /// Appends a boolean.
     pub fn append_bool(&mut self, value: bool) -> Decoded<()> {
         match &mut self.values {

@@ -59,11 +59,11 @@ impl Whole {
             WholeFormat::Varchar | WholeFormat::Json => column.append_text(utf8(message)?),
             WholeFormat::Integer => {
                 let bytes = message.try_into().map_err(|_| wrong_len(4))?;
-                column.append_text(&i32::from_be_bytes(bytes).to_string())
+                column.append_integer(i64::from(i32::from_be_bytes(bytes)))
             }
             WholeFormat::Bigint => {
                 let bytes = message.try_into().map_err(|_| wrong_len(8))?;
-                column.append_text(&i64::from_be_bytes(bytes).to_string())
+                column.append_integer(i64::from_be_bytes(bytes))
             }
         }
     }

@@ -210,3 +210,55 @@ fn insertions(batch: &DeltaBatch) -> Result<RecordBatch> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{AsArray, Int64Array};
+    use arrow::datatypes::Int64Type;
+
+    use super::*;
+    use crate::testing::{bigint_batch, bigint_schema, verify_processor};
+
+    fn batch(values: &[i64]) -> RecordBatch {
+        bigint_batch(&bigint_schema(&["v"]), &[values])
+    }
+
+    /// What has arrived and was not taken.
+    fn arrived(rows: &mut ClientRows) -> Vec<i64> {
+        let mut values = Vec::new();
+        let mut context = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Some(Ok(batch))) = rows.poll_next(&mut context) {
+            values.extend_from_slice(batch.column(0).as_primitive::<Int64Type>().values());
+        }
+        values
+    }
+
+    #[test]
+    fn the_client_gets_every_row_as_often_as_its_weight_says() {
+        let (sink, rows, _end) = client_sink(bigint_schema(&["v"]), 1000);
+        let rows = Mutex::new(rows);
+        let weight = Weight::Array(Int64Array::from(vec![2, 0, 1]));
+        verify_processor(sink)
+            .rows(0, DeltaBatch::insertions(batch(&[1, 2])))
+            .rows(0, DeltaBatch { rows: batch(&[3, 4, 5]), weight })
+            .watermark(1)
+            .rows(0, DeltaBatch::insertions(batch(&[6])))
+            .end(0)
+            .expect(vec![])
+            .after_each(move |way| {
+                assert_eq!(arrived(&mut rows.lock()), [1, 2, 3, 3, 5, 6], "{way}")
+            })
+            .run();
+    }
+
+    #[test]
+    fn a_retraction_is_refused() {
+        for weight in [Weight::MinusOne, Weight::Array(Int64Array::from(vec![-1]))] {
+            let (sink, _rows, _end) = client_sink(bigint_schema(&["v"]), 1000);
+            let error = verify_processor(sink)
+                .rows(0, DeltaBatch { rows: batch(&[1]), weight })
+                .run_to_error();
+            assert!(matches!(error, Error::Internal(_)), "{error:?}");
+        }
+    }
+}

@@ -38,8 +38,13 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// A broker that does not answer for so long counts as away.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(800);
-/// The start of a source waits so long for the broker.
-const OPEN_TIMEOUT: Duration = Duration::from_millis(900);
+/// The start of a source waits so often for events, and so long each time: a broker that is there
+/// but busy has so long to answer, and a bounded read without one fails well within a second.
+const OPEN_POLLS: u32 = 42;
+const OPEN_POLL: Duration = Duration::from_millis(20);
+/// … and no longer than this many waits once every broker has refused the connection. Not at once:
+/// of the addresses of a name the first may refuse and the second not.
+const REFUSED_POLLS: u32 = 20;
 /// Refused so often in a row without ever an answer, a topic does not exist.
 const UNKNOWN_TOPIC_ATTEMPTS: u32 = 5;
 /// Waits for the instances to let go of the client, at most; then they destroy it.
@@ -87,6 +92,8 @@ struct Shared {
     version: AtomicU64,
     /// Set by the supervisor after a probe; cleared by any error event.
     is_connected: AtomicBool,
+    /// Set when no connection to any broker stands and the last attempt failed.
+    is_refused: AtomicBool,
     /// Set with the first answer of a broker, for good.
     is_resolved: AtomicBool,
     /// Set when the last instance is gone.
@@ -101,6 +108,9 @@ pub struct Events {
 impl ClientContext for Events {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "kafka client error");
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.shared.is_refused.store(true, Ordering::SeqCst);
+        }
         self.shared.is_connected.store(false, Ordering::SeqCst);
     }
 
@@ -157,23 +167,42 @@ impl Link {
             .spawn(move || supervisor.run())
             .map_err(|error| Error::Limit(format!("cannot start a thread: {error}")))?;
         *slot = Some(Arc::clone(&client));
-        self.wait_resolved()?;
+        self.wait_resolved(&client)?;
         Ok(client)
     }
 
-    fn wait_resolved(&self) -> Result<()> {
-        let mut findings = self.shared.findings.lock();
-        let is_waiting =
-            |findings: &mut Findings| !findings.is_resolved && findings.failure.is_none();
-        self.shared.changed.wait_while_for(&mut findings, is_waiting, OPEN_TIMEOUT);
-        if let Some(failure) = &findings.failure {
-            return Err(failure.clone());
+    /// Waits for the first answer. Serves events meanwhile: the supervisor is busy asking, and it
+    /// is an event that says that nobody will answer.
+    fn wait_resolved(&self, client: &Client) -> Result<()> {
+        let shared = &self.shared;
+        for poll in 0..OPEN_POLLS {
+            {
+                let mut findings = shared.findings.lock();
+                let is_waiting =
+                    |findings: &mut Findings| !findings.is_resolved && findings.failure.is_none();
+                shared.changed.wait_while_for(&mut findings, is_waiting, OPEN_POLL);
+                if let Some(failure) = &findings.failure {
+                    return Err(failure.clone());
+                }
+                if findings.is_resolved {
+                    return Ok(());
+                }
+            }
+            drop(client.poll(Duration::ZERO));
+            if shared.is_refused.load(Ordering::SeqCst) && poll >= REFUSED_POLLS {
+                break;
+            }
         }
-        if findings.is_resolved || !self.is_bounded {
+        if !self.is_bounded {
             return Ok(());
         }
-        Err(Error::Connection(findings.trouble.clone().unwrap_or_else(|| {
-            format!("kafka broker \"{}\" does not answer", self.settings.servers)
+        let trouble = shared.findings.lock().trouble.clone();
+        Err(Error::Connection(trouble.unwrap_or_else(|| {
+            let servers = &self.settings.servers;
+            match shared.is_refused.load(Ordering::SeqCst) {
+                true => format!("kafka broker \"{servers}\" cannot be reached"),
+                false => format!("kafka broker \"{servers}\" does not answer"),
+            }
         })))
     }
 

@@ -114,3 +114,6 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,7 @@ use crate::{
     Error, Result,
     connector::{Source, SourceRequest},
     delta::DeltaBatch,
+    execution::{StateMemory, memory::batch_bytes},
     item::{IDLE, Item, Watermark},
     processor::{Done, Outbox, Processor, ProcessorContext, ProcessorSupplier},
     state::{EVERY_INSTANCE, StateChunk, StateWriter},
@@ -34,6 +35,8 @@ const DRAIN_MESSAGES: usize = 1024;
 const BATCH_ROWS: usize = 4096;
 /// Bytes of messages decoded in one call, about: a millisecond's work.
 const CALL_BYTES: usize = 512 * 1024;
+/// Bytes that librdkafka spends on a message beside its contents, about.
+const MESSAGE_OVERHEAD: u64 = 200;
 /// A bounded read fails when the broker stays away for so long, µs.
 const OUTAGE_MAX: i64 = 5_000_000;
 
@@ -90,6 +93,7 @@ impl ProcessorSupplier for KafkaSupplier {
                     watermark: EventTime::MIN,
                     is_idle: false,
                     drained: 0,
+                    drained_bytes: 0,
                     place: None,
                 }) as Box<dyn Processor>)
             })
@@ -109,6 +113,7 @@ impl ProcessorSupplier for KafkaSupplier {
 
 /// Where the processor runs.
 struct Place {
+    memory: StateMemory,
     clock: Arc<dyn Clock>,
     index: usize,
     parallelism: usize,
@@ -146,8 +151,9 @@ struct KafkaSource {
     watermark: EventTime,
     /// Whether the last thing said of time was [`IDLE`].
     is_idle: bool,
-    /// Messages and events drained so far.
+    /// Messages and events drained so far, and the bytes of their values.
     drained: u64,
+    drained_bytes: u64,
     place: Option<Place>,
 }
 
@@ -157,6 +163,7 @@ impl Processor for KafkaSource {
         let labels = [("mapping", &*self.mapping), ("job", &*context.job_name)];
         self.reader.skipped = metrics.register("tidewater_skipped_rows_total", &labels);
         self.place = Some(Place {
+            memory: context.memory.clone(),
             clock: Arc::clone(&context.grid.env().clock),
             index: context.index,
             parallelism: context.parallelism,
@@ -179,6 +186,7 @@ impl Processor for KafkaSource {
             self.pending = Some(Item::Batch(DeltaBatch::insertions(batch)));
         }
         let is_told = self.emit_pending(outbox) && self.emit_time(outbox)?;
+        self.tell_bytes()?;
         Ok(if is_told && self.is_exhausted() { Done::Yes } else { Done::No })
     }
 
@@ -335,11 +343,24 @@ impl KafkaSource {
                 break;
             }
         }
+        self.drained_bytes += reader.bytes as u64;
         if self.is_bounded && self.drained > before {
             for finished in reader.partitions.iter().filter(|known| known.is_finished()) {
                 queue.stop(finished.id);
             }
         }
+        Ok(())
+    }
+
+    /// What waits in librdkafka's queue, reckoned from what came out of it, and what is pending.
+    fn tell_bytes(&self) -> Result<()> {
+        let waiting = self.queue.as_ref().map_or(0, TopicQueue::waiting) as u64;
+        let of_message = self.drained_bytes / self.drained.max(1) + MESSAGE_OVERHEAD;
+        let pending = match &self.pending {
+            Some(Item::Batch(batch)) => batch_bytes(&batch.rows),
+            _ => 0,
+        };
+        self.place()?.memory.hold((waiting * of_message) as usize + pending);
         Ok(())
     }
 

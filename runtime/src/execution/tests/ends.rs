@@ -235,3 +235,39 @@ fn closing_the_engine_cancels_what_runs_and_starts_nothing_more() {
     let (dag, _) = endless(Act::Pass, &Arc::default());
     assert!(matches!(engine.run(request(dag).0), Err(Error::Cancelled)));
 }
+
+#[test]
+fn trouble_of_a_query_is_told_while_it_lasts() {
+    /// Grumbles as long as it is told to.
+    struct Grumble(Arc<std::sync::atomic::AtomicBool>, Option<ProcessorContext>);
+    impl Processor for Grumble {
+        fn init(&mut self, context: &ProcessorContext) -> Result<()> {
+            self.1 = Some(context.clone());
+            Ok(())
+        }
+        fn idle(&mut self, _outbox: &mut Outbox) -> Result<Done> {
+            if let Some(context) = &self.1 {
+                let is_away = self.0.load(Ordering::SeqCst);
+                (context.trouble)(is_away.then(|| "the broker is away".to_owned()));
+            }
+            Ok(Done::No)
+        }
+    }
+    let is_away = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let seen = Arc::clone(&is_away);
+    let source = FnSupplier::shared("grumble", bigint_schema(&[]), move |_| {
+        Box::new(Grumble(Arc::clone(&seen), None))
+    });
+    let mut dag = Dag::default();
+    dag.vertex("source", Parallelism::Exactly(1), source);
+    let engine = engine(1, 4);
+    let (mut request, _ends) = request(dag);
+    request.job_id = 7;
+    request.job_name = crate::execution::QUERY.into();
+    let execution = engine.run(request).unwrap();
+    wait_until(|| engine.query_trouble(7).as_deref() == Some("the broker is away"));
+    assert_eq!(engine.query_trouble(8), None);
+    is_away.store(false, Ordering::SeqCst);
+    wait_until(|| engine.query_trouble(7).is_none());
+    execution.cancel();
+}

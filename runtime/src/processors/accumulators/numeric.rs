@@ -27,7 +27,9 @@ pub(super) fn quotient(sum: i128, sum_scale: i8, count: i64, scale: i8) -> Resul
 }
 
 fn rounded(dividend: i128, divisor: i128) -> i128 {
-    let (floor, rest) = (dividend / divisor, dividend % divisor);
+    let floor = dividend / divisor;
+    // One division instead of two: each takes longer than the rest of a row's result.
+    let rest = dividend - floor * divisor;
     if rest.unsigned_abs() >= divisor.unsigned_abs() - rest.unsigned_abs() {
         floor + if (dividend < 0) == (divisor < 0) { 1 } else { -1 }
     } else {

@@ -14,7 +14,7 @@ use crate::{Result, processors::accumulators::StateColumn};
 /// Rows of a batch; what edges and sinks are tuned for.
 const BATCH_ROWS_MAX: usize = 8192;
 /// Rows × columns of a batch, so that wide rows do not make a call long.
-const BATCH_CELLS_MAX: usize = 65_536;
+const BATCH_CELLS_MAX: usize = 32_768;
 /// Rows of a batch of very wide rows.
 const WIDE_BATCH_ROWS: usize = 512;
 
