@@ -1,6 +1,6 @@
 //! JSON of 200 B from a real broker (4 topic partitions, pre-filled) into a table: filter, HOP count,
 //! TUMBLE max. Messages a CPU-second of our server; the broker's CPU is not counted. Flink and
-//! Hazelcast are not run: Flink's figures are quoted.
+//! Hazelcast are not run: Flink's figures are quoted. DuckDB must find the same rows before a time counts.
 
 use std::{path::PathBuf, process::Command, time::Duration};
 
@@ -11,35 +11,58 @@ use rdkafka::{
 };
 use tidewater_bench::{
     Result,
+    duckdb::DuckDb,
     report::{self, Line},
     setting,
     tidewater::Tidewater,
     wire::Wire,
 };
 
-/// Name, table, query, Flink's messages a CPU-second.
-const WORKS: [(&str, &str, &str, f64); 3] = [
-    (
-        "filter",
-        "(id BIGINT PRIMARY KEY, price BIGINT)",
-        "SELECT id, price FROM trades WHERE price < 100",
-        425e3,
-    ),
-    (
-        "HOP 10 s / 2 s count per key",
-        "(k BIGINT, window_end TIMESTAMP, n BIGINT, PRIMARY KEY (k, window_end))",
-        "SELECT k, window_end, count(*) AS n FROM TABLE(HOP(TABLE trades, DESCRIPTOR(ts), INTERVAL '10' SECOND, \
-         INTERVAL '2' SECOND)) GROUP BY k, window_start, window_end",
-        302e3,
-    ),
-    (
-        "TUMBLE 10 s max per key",
-        "(k BIGINT, window_end TIMESTAMP, n BIGINT, PRIMARY KEY (k, window_end))",
-        "SELECT k, window_end, max(price) AS n FROM TABLE(TUMBLE(TABLE trades, DESCRIPTOR(ts), INTERVAL '10' SECOND)) \
-         GROUP BY k, window_start, window_end",
-        378e3,
-    ),
+/// A workload: the job's table and query, the answer in DuckDB's SQL over `e(id, k, price, us)`, Flink's
+/// messages a CPU-second.
+struct Work {
+    name: &'static str,
+    table: &'static str,
+    query: &'static str,
+    columns: &'static str,
+    answer: &'static str,
+    flink: f64,
+}
+
+const WINDOWS: &str = "(k BIGINT, window_end TIMESTAMP, n BIGINT, PRIMARY KEY (k, window_end))";
+const WINDOW_COLUMNS: &str = "{'k': 'BIGINT', 'window_end': 'TIMESTAMP', 'n': 'BIGINT'}";
+
+const WORKS: [Work; 3] = [
+    Work {
+        name: "filter",
+        table: "(id BIGINT PRIMARY KEY, price BIGINT)",
+        query: "SELECT id, price FROM trades WHERE price < 100",
+        columns: "{'id': 'BIGINT', 'price': 'BIGINT'}",
+        answer: "SELECT id, price FROM e WHERE price < 100",
+        flink: 425e3,
+    },
+    Work {
+        name: "HOP 10 s / 2 s count per key",
+        table: WINDOWS,
+        query: "SELECT k, window_end, count(*) AS n FROM TABLE(HOP(TABLE trades, DESCRIPTOR(ts), INTERVAL '10' SECOND, INTERVAL '2' SECOND)) GROUP BY k, window_start, window_end",
+        columns: WINDOW_COLUMNS,
+        answer: "SELECT k, make_timestamp((us // 2000000 + step) * 2000000) AS window_end, count(*) AS n FROM e, range(1, 6) r(step) GROUP BY ALL",
+        flink: 302e3,
+    },
+    Work {
+        name: "TUMBLE 10 s max per key",
+        table: WINDOWS,
+        query: "SELECT k, window_end, max(price) AS n FROM TABLE(TUMBLE(TABLE trades, DESCRIPTOR(ts), INTERVAL '10' SECOND)) GROUP BY k, window_start, window_end",
+        columns: WINDOW_COLUMNS,
+        answer: "SELECT k, make_timestamp((us // 10000000 + 1) * 10000000) AS window_end, max(price) AS n FROM e GROUP BY ALL",
+        flink: 378e3,
+    },
 ];
+
+/// The events of `fill` in DuckDB's SQL.
+const EVENTS: &str = "CREATE TABLE e AS SELECT id, ((mixed >> 20) % 10000)::BIGINT AS k, ((mixed >> 40) % 10000)::BIGINT AS price, \
+     (1700000000000 + id // 10) * 1000 AS us \
+     FROM (SELECT id, ((id::HUGEINT * 11400714819323198485) % 18446744073709551616)::UBIGINT AS mixed FROM range({count}) r(id))";
 
 /// A broker of the test recipe, stopped when dropped.
 struct Broker {
@@ -83,10 +106,12 @@ fn main() -> Result<()> {
     let broker = Broker::start()?;
     broker.tool(&["topic", "trades", "4"])?;
     fill(broker.port, count)?;
+    let mut judge = DuckDb::start()?;
+    judge.query(&EVENTS.replace("{count}", &count.to_string()))?;
     report::head(&format!(
         "Kafka JSON, {count} messages of 200 B, 4 topic partitions, into a table"
     ));
-    for (name, columns, query, flink) in WORKS {
+    for work in WORKS {
         let ours = Tidewater::start(None, &[])?;
         let wire = Wire::connect(ours.port)?;
         wire.run(&format!(
@@ -95,16 +120,21 @@ fn main() -> Result<()> {
              'auto.offset.reset' = 'earliest', 'end_offset' = 'latest', 'idle_timeout' = '60 s')",
             broker.port
         ))?;
-        wire.run(&format!("CREATE TABLE t {columns}"))?;
+        wire.run(&format!("CREATE TABLE t {}", work.table))?;
         let cpu = ours.cpu_seconds()?;
-        wire.run(&format!("CREATE JOB work AS SINK INTO t {query}"))?;
+        wire.run(&format!("CREATE JOB work AS SINK INTO t {}", work.query))?;
         let done = "SELECT status = 'COMPLETED' FROM sys.jobs WHERE name = 'work'";
         wire.until_true(done, Duration::from_secs(300))?;
         let cpu = ours.cpu_seconds()? - cpu;
+        let output = std::env::temp_dir().join(format!("tidewater-bench-{}.csv", broker.port));
+        wire.copy_out("COPY (SELECT * FROM t) TO STDOUT (FORMAT csv)", &output)?;
+        let same = judge.assert_same_rows(&output, work.columns, work.answer);
+        std::fs::remove_file(&output)?;
+        same.map_err(|error| format!("{}: {error}", work.name))?;
         report::line(&Line {
-            work: name.to_owned(),
+            work: work.name.to_owned(),
             ours: count as f64 / cpu,
-            peer: Some((flink, "Flink, not run".to_owned())),
+            peer: Some((work.flink, "Flink, not run".to_owned())),
             unit: "msg/cpu-s",
             is_less_better: false,
             cpu_seconds: cpu,

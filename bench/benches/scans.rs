@@ -35,7 +35,12 @@ fn main() -> Result<()> {
     let rows = setting("ROWS", 10_000_000);
     let ours = Tidewater::start(None, &[])?;
     let wire = Wire::connect(ours.port)?;
-    let mut peer = DuckDb::start(rows)?;
+    let mut peer = DuckDb::start()?;
+    peer.query(&format!(
+        "CREATE TABLE f AS SELECT v AS id, v % 1000 AS g3, (v * 7919) % 1000000 AS g6, \
+         (v * 31) % 10000 AS price, (v % 1000) / 4.0 AS x FROM range({rows}) r(v)"
+    ))?;
+    peer.query("CREATE TABLE d AS SELECT v AS id, v % 10 AS class FROM range(1000000) r(v)")?;
     wire.run("CREATE TABLE f (id BIGINT PRIMARY KEY, g3 BIGINT, g6 BIGINT, price BIGINT, x DOUBLE PRECISION)")?;
     wire.run("CREATE TABLE d (id BIGINT PRIMARY KEY, class BIGINT)")?;
     wire.run(&format!(

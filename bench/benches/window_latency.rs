@@ -11,15 +11,19 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use futures::TryStreamExt;
 use tidewater_bench::{
     Result, now,
+    raw::RawRows,
     report::{self, Line},
     setting,
     tidewater::Tidewater,
     wire::Wire,
 };
-use tokio_postgres::{NoTls, SimpleQueryMessage};
+
+/// Microseconds a day.
+const DAY: i64 = 86_400_000_000;
+/// 12 s of windows every 20 ms: until the first full window has passed.
+const WARM_UP_WINDOWS: usize = 600;
 
 fn main() -> Result<()> {
     let seconds = setting("SECONDS", 60);
@@ -35,16 +39,13 @@ fn main() -> Result<()> {
         move || longest_gaps(&stop)
     });
     let cpu = ours.cpu_seconds()?;
-    // Only the largest key of each window is sent, so that the client is not what is measured; a
-    // window's rows leave together, so that row stands for the last one.
-    let sql = "SELECT (extract(epoch FROM window_end) * 1000000)::BIGINT AS e, count(*) AS n \
+    let sql = "SELECT window_end, k, count(*) AS n \
                FROM TABLE(HOP(TABLE ticks, DESCRIPTOR(ts), INTERVAL '10' SECOND, INTERVAL '20' MILLISECOND)) \
-               GROUP BY k, window_start, window_end HAVING k = 9999";
-    let mut delays = latencies(ours.port, sql, seconds)?;
+               GROUP BY k, window_start, window_end";
+    let (mut delays, rows) = latencies(ours.port, sql, seconds)?;
     let cpu = ours.cpu_seconds()? - cpu;
     stop.store(true, Ordering::Relaxed);
     let gaps = hiccups.join().map_err(|_| "the clock reader failed")?;
-    // The first seconds hold windows that ended before the query began.
     delays.sort_by(f64::total_cmp);
     let at = |share: f64| delays[((delays.len() - 1) as f64 * share) as usize];
     report::head(&format!(
@@ -62,35 +63,57 @@ fn main() -> Result<()> {
         });
     }
     report::remark(&format!(
-        "{} windows; the machine's own five longest gaps, ms: {gaps:.1?}",
+        "{} windows, {rows} rows; the machine's own five longest gaps, ms: {gaps:.1?}",
         delays.len()
     ));
     Ok(())
 }
 
-/// Milliseconds from each window's end to its row's arrival.
-fn latencies(port: u16, sql: &str, seconds: u64) -> Result<Vec<f64>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let target = format!("host=127.0.0.1 port={port} user=bench dbname=bench");
-        let (client, connection) = tokio_postgres::connect(&target, NoTls).await?;
-        tokio::spawn(connection);
-        let begin = now();
-        let rows = client.simple_query_raw(sql).await?;
-        let mut rows = std::pin::pin!(rows);
-        let mut last: BTreeMap<i64, f64> = BTreeMap::new();
-        while begin.elapsed().as_secs() < seconds {
-            let Some(message) = rows.try_next().await? else { break };
-            let SimpleQueryMessage::Row(row) = message else { continue };
-            let end: i64 = row.get(0).ok_or("no window end")?.parse()?;
-            let wall = wall_micros();
-            if begin.elapsed().as_secs() >= 12 {
-                last.insert(end, (wall - end) as f64 / 1000.0);
+/// Milliseconds from each window's end to the arrival of its last row, and rows received in all.
+fn latencies(port: u16, sql: &str, seconds: u64) -> Result<(Vec<f64>, u64)> {
+    let begin = now();
+    let mut rows = RawRows::start(port, sql)?;
+    let mut last_arrival: BTreeMap<i64, i64> = BTreeMap::new();
+    let (mut total, mut text, mut end) = (0u64, Vec::new(), 0);
+    while begin.elapsed().as_secs() < seconds {
+        // A piece may go on with the window of the one before.
+        let mut ends = if total > 0 { vec![end] } else { Vec::new() };
+        let is_open = rows.read(|window_end| {
+            total += 1;
+            if text != window_end {
+                text = window_end.to_vec();
+                end = micros_of_day(window_end);
+                ends.push(end);
             }
+        })?;
+        let wall = wall_micros() % DAY;
+        for end in ends {
+            last_arrival.insert(end, wall);
         }
-        let delays: Vec<f64> = last.into_values().collect();
-        if delays.is_empty() { Err("no window arrived".into()) } else { Ok(delays) }
-    })
+        if !is_open {
+            return Err("the server closed the connection".into());
+        }
+    }
+    // The last window may be cut off; the first ones ended before the query began.
+    last_arrival.pop_last();
+    let delays = last_arrival.into_iter().skip(WARM_UP_WINDOWS);
+    let delays: Vec<f64> =
+        delays.map(|(end, wall)| (wall - end).rem_euclid(DAY) as f64 / 1000.0).collect();
+    if delays.is_empty() { Err("no window arrived".into()) } else { Ok((delays, total)) }
+}
+
+/// `2026-01-31 14:05:06.78` as microseconds since midnight.
+fn micros_of_day(text: &[u8]) -> i64 {
+    let digits = |from: usize, to: usize| {
+        let digits = text.get(from..to).unwrap_or_default();
+        digits.iter().fold(0i64, |number, digit| number * 10 + i64::from(digit - b'0'))
+    };
+    let mut micros = 0;
+    for place in 0..6 {
+        let digit = text.get(20 + place).map_or(0, |digit| i64::from(digit - b'0'));
+        micros = micros * 10 + digit;
+    }
+    ((digits(11, 13) * 60 + digits(14, 16)) * 60 + digits(17, 19)) * 1_000_000 + micros
 }
 
 #[expect(clippy::disallowed_methods, reason = "window ends are wall-clock times")]

@@ -1,4 +1,5 @@
-//! The peer for scans: DuckDB from PyPI in a Python process beside us, one query a line.
+//! The peer for scans, and the judge of every answer: DuckDB from PyPI in a Python process beside us,
+//! one statement a line.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -8,7 +9,7 @@ use std::{
 
 use crate::Result;
 
-/// A running DuckDB with the tables of `peers/scans.py`.
+/// A running DuckDB: a process of `peers/duck.py`.
 #[derive(Debug)]
 pub struct DuckDb {
     child: Child,
@@ -19,13 +20,12 @@ pub struct DuckDb {
 }
 
 impl DuckDb {
-    /// Installs it once into a virtual environment of the user's cache, and builds the tables.
-    pub fn start(rows: u64) -> Result<Self> {
+    /// Installs it once into a virtual environment of the user's cache, and starts it.
+    pub fn start() -> Result<Self> {
         let python = environment()?.join("bin/python");
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/scans.py");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/duck.py");
         let mut child = Command::new(python)
             .arg(script)
-            .arg(rows.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -45,6 +45,28 @@ impl DuckDb {
         let body = line.trim().strip_prefix('[').ok_or("DuckDB failed; see above")?;
         let (elapsed, rows) = body.split_once(", ").ok_or("not an answer")?;
         Ok((elapsed.parse()?, rows.strip_suffix(']').unwrap_or(rows).to_owned()))
+    }
+}
+
+impl DuckDb {
+    /// Fails unless the rows of two CSV files, read with the same column types, are the same rows,
+    /// each as often: `theirs` is SQL, `ours` the file that our server's COPY wrote.
+    pub fn assert_same_rows(&mut self, ours: &Path, columns: &str, theirs: &str) -> Result<()> {
+        let file = ours.display();
+        self.query("DROP TABLE IF EXISTS ours; DROP TABLE IF EXISTS theirs")?;
+        self.query(&format!(
+            "CREATE TABLE ours AS FROM read_csv('{file}', header = false, columns = {columns})"
+        ))?;
+        self.query(&format!("CREATE TABLE theirs AS {theirs}"))?;
+        let (_, counts) = self.query(
+            "SELECT (SELECT count(*) FROM (FROM ours EXCEPT ALL FROM theirs)), \
+             (SELECT count(*) FROM (FROM theirs EXCEPT ALL FROM ours)), \
+             (SELECT count(*) > 0 FROM ours)",
+        )?;
+        if counts == r#"[["0", "0", "True"]]"# {
+            return Ok(());
+        }
+        Err(format!("rows only ours, rows only DuckDB's, any rows: {counts} for {theirs}").into())
     }
 }
 

@@ -11,6 +11,7 @@ pub mod duckdb;
 pub mod pgbench;
 pub mod postgres;
 pub mod process;
+pub mod raw;
 pub mod report;
 pub mod tidewater;
 pub mod wire;

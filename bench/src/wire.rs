@@ -1,8 +1,13 @@
 //! A client connection for benchmarks: plain SQL, rows counted to the last byte.
 
-use std::time::Duration;
+use std::{
+    fs::File,
+    io::{BufWriter, Write},
+    path::Path,
+    time::Duration,
+};
 
-use futures::SinkExt;
+use futures::{SinkExt, TryStreamExt};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use crate::{Result, now};
@@ -87,6 +92,24 @@ impl Wire {
             Ok::<_, tokio_postgres::Error>(())
         })?;
         Ok(begin.elapsed())
+    }
+}
+
+impl Wire {
+    /// COPY … TO STDOUT into a file; bytes written.
+    pub fn copy_out(&self, sql: &str, file: &Path) -> Result<u64> {
+        let mut output = BufWriter::new(File::create(file)?);
+        self.runtime.block_on(async {
+            let rows = self.client.copy_out(sql).await.map_err(|error| shown(&error, sql))?;
+            let mut rows = std::pin::pin!(rows);
+            let mut total = 0;
+            while let Some(piece) = rows.try_next().await? {
+                output.write_all(&piece)?;
+                total += piece.len() as u64;
+            }
+            output.flush()?;
+            Ok(total)
+        })
     }
 }
 
