@@ -22,7 +22,7 @@ use arrow::{
 };
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::PartitionId;
+use super::{PartitionId, canonical::hash_rows};
 use crate::{
     Datum, Error, Result,
     value::{Cells, ColumnReader, Value},
@@ -46,6 +46,9 @@ pub fn hash_columns(columns: &[ArrayRef], hashes: &mut Vec<u64>) -> Result<()> {
         return Ok(());
     }
     let readers = columns.iter().map(ColumnReader::new).collect::<Result<Vec<_>>>()?;
+    if hash_rows(&readers, first.len(), hashes) {
+        return Ok(());
+    }
     let mut bytes = Vec::with_capacity(64);
     for row in 0..first.len() {
         bytes.clear();
@@ -143,7 +146,7 @@ fn put_elements(elements: &ArrayRef, out: &mut Vec<u8>) -> Result<()> {
     (0..elements.len()).try_for_each(|element| put_value(&reader.value(element), out))
 }
 
-fn canonical_float(value: f64) -> f64 {
+pub(super) fn canonical_float(value: f64) -> f64 {
     if value.is_nan() {
         f64::NAN
     } else if value == 0.0 {
