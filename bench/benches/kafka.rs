@@ -11,7 +11,7 @@ use rdkafka::{
 };
 use tidewater_bench::{
     Result,
-    duckdb::DuckDb,
+    python::{Engine, Peer},
     report::{self, Line},
     setting,
     tidewater::Tidewater,
@@ -106,7 +106,7 @@ fn main() -> Result<()> {
     let broker = Broker::start()?;
     broker.tool(&["topic", "trades", "4"])?;
     fill(broker.port, count)?;
-    let mut judge = DuckDb::start()?;
+    let mut judge = Peer::start(Engine::DuckDb)?;
     judge.query(&EVENTS.replace("{count}", &count.to_string()))?;
     report::head(&format!(
         "Kafka JSON, {count} messages of 200 B, 4 topic partitions, into a table"

@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 
 use tidewater_bench::{
     Result,
-    duckdb::DuckDb,
+    python::{Engine, Peer},
     report::{self, Line},
     setting,
     tidewater::Tidewater,
@@ -178,7 +178,7 @@ fn main() -> Result<()> {
     let only = std::env::var("TIDEWATER_BENCH_ONLY").unwrap_or_default();
     // A share of the events, in percent, for a quick look.
     let share = setting("PERCENT", 100);
-    let mut judge = DuckDb::start()?;
+    let mut judge = Peer::start(Engine::DuckDb)?;
     report::head(&format!(
         "streams: events from a generator in process into TYPE Discard; answers as DuckDB {}",
         judge.version
@@ -191,7 +191,7 @@ fn main() -> Result<()> {
 }
 
 /// Runs the query as a job over 10⁶ events into a table and compares the table with DuckDB's answer.
-fn check(work: &Work, judge: &mut DuckDb) -> Result<()> {
+fn check(work: &Work, judge: &mut Peer) -> Result<()> {
     let ours = Tidewater::start(None, &[])?;
     let wire = Wire::connect(ours.port)?;
     wire.run(&work.mapping(CHECKED_EVENTS))?;

@@ -7,10 +7,10 @@
 //! Each prints a line per workload: ours, the peer's, the ratio, CPU-seconds and memory of the whole
 //! server. Where both run, they run interleaved in rounds and the median counts.
 
-pub mod duckdb;
 pub mod pgbench;
 pub mod postgres;
 pub mod process;
+pub mod python;
 pub mod raw;
 pub mod report;
 pub mod tidewater;

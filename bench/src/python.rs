@@ -1,5 +1,5 @@
-//! The peer for scans, and the judge of every answer: DuckDB from PyPI in a Python process beside us,
-//! one statement a line.
+//! The peers for scans, and DuckDB as the judge of every answer: from PyPI, in a Python process beside
+//! us, one statement a line.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -9,9 +9,18 @@ use std::{
 
 use crate::Result;
 
-/// A running DuckDB: a process of `peers/duck.py`.
+/// An engine with bindings on PyPI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// DuckDB.
+    DuckDb,
+    /// DataFusion with its tables in memory.
+    DataFusion,
+}
+
+/// A running engine: a process of `peers/peer.py`.
 #[derive(Debug)]
-pub struct DuckDb {
+pub struct Peer {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
@@ -19,13 +28,17 @@ pub struct DuckDb {
     pub version: String,
 }
 
-impl DuckDb {
+impl Peer {
     /// Installs it once into a virtual environment of the user's cache, and starts it.
-    pub fn start() -> Result<Self> {
+    pub fn start(engine: Engine) -> Result<Self> {
         let python = environment()?.join("bin/python");
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/duck.py");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/peer.py");
         let mut child = Command::new(python)
             .arg(script)
+            .arg(match engine {
+                Engine::DuckDb => "duckdb",
+                Engine::DataFusion => "datafusion",
+            })
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -42,13 +55,13 @@ impl DuckDb {
         self.input.flush()?;
         let mut line = String::new();
         self.output.read_line(&mut line)?;
-        let body = line.trim().strip_prefix('[').ok_or("DuckDB failed; see above")?;
+        let body = line.trim().strip_prefix('[').ok_or("the peer failed; see above")?;
         let (elapsed, rows) = body.split_once(", ").ok_or("not an answer")?;
         Ok((elapsed.parse()?, rows.strip_suffix(']').unwrap_or(rows).to_owned()))
     }
 }
 
-impl DuckDb {
+impl Peer {
     /// Fails unless the rows of two CSV files, read with the same column types, are the same rows,
     /// each as often: `theirs` is SQL, `ours` the file that our server's COPY wrote.
     pub fn assert_same_rows(&mut self, ours: &Path, columns: &str, theirs: &str) -> Result<()> {
@@ -70,7 +83,7 @@ impl DuckDb {
     }
 }
 
-impl Drop for DuckDb {
+impl Drop for Peer {
     fn drop(&mut self) {
         // It may have ended already.
         let _ = self.child.kill();
@@ -83,14 +96,16 @@ fn environment() -> Result<PathBuf> {
     let cache = std::env::var("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|_| std::env::var("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
-    let folder = cache.join("tidewater-bench");
+    let folder = cache.join("tidewater-bench-peers");
     let complete = folder.join(".complete");
     if !complete.exists() {
         let made = Command::new("python3").args(["-m", "venv"]).arg(&folder).status()?;
         let pip = folder.join("bin/pip");
-        let installed = Command::new(pip).args(["-q", "install", "duckdb>=1"]).status()?;
+        let installed = Command::new(pip)
+            .args(["-q", "install", "duckdb>=1", "datafusion>=50", "pyarrow"])
+            .status()?;
         if !made.success() || !installed.success() {
-            return Err("DuckDB could not be installed from PyPI".into());
+            return Err("DuckDB and DataFusion could not be installed from PyPI".into());
         }
         std::fs::write(complete, "")?;
     }
