@@ -74,16 +74,17 @@ fn latencies(port: u16, sql: &str, seconds: u64) -> Result<(Vec<f64>, u64)> {
     let begin = now();
     let mut rows = RawRows::start(port, sql)?;
     let mut last_arrival: BTreeMap<i64, i64> = BTreeMap::new();
-    let (mut total, mut text, mut end) = (0u64, Vec::new(), 0);
+    let (mut total, mut text) = (0u64, Vec::new());
     while begin.elapsed().as_secs() < seconds {
-        // A piece may go on with the window of the one before.
-        let mut ends = if total > 0 { vec![end] } else { Vec::new() };
+        let mut ends = Vec::new();
+        // The first row of a piece may go on with the window of the one before.
+        text.clear();
         let is_open = rows.read(|window_end| {
             total += 1;
             if text != window_end {
-                text = window_end.to_vec();
-                end = micros_of_day(window_end);
-                ends.push(end);
+                text.clear();
+                text.extend_from_slice(window_end);
+                ends.push(micros_of_day(window_end));
             }
         })?;
         let wall = wall_micros() % DAY;
