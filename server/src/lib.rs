@@ -5,6 +5,7 @@
 //! it builds), [`wire`] (the protocol), [`connection`] and [`session`] (one client), [`execute`],
 //! [`rows`] and [`answer`] (a plan's way to the client), [`pool`] (where plans run).
 
+pub mod allocator;
 pub mod answer;
 pub mod args;
 pub mod config;

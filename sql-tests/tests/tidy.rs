@@ -152,17 +152,19 @@ fn nothing_unfinished_is_left_behind() {
 }
 
 #[test]
-fn unsafe_code_stays_in_its_one_file() {
+fn unsafe_code_stays_in_its_two_files() {
     let mut wrong = Vec::new();
     for path in sources() {
         let name = shown(&path);
-        let is_allowed = name.ends_with("connectors/kafka/batch.rs") || name.ends_with("tidy.rs");
+        let is_allowed = ["connectors/kafka/batch.rs", "server/src/allocator.rs", "tidy.rs"]
+            .iter()
+            .any(|file| name.ends_with(file));
         let text = read(&path);
         if !is_allowed && text.lines().any(|line| line.trim_start().starts_with("unsafe ")) {
             wrong.push(name);
         }
     }
-    assert!(wrong.is_empty(), "unsafe outside kafka/batch.rs: {wrong:?}");
+    assert!(wrong.is_empty(), "unsafe outside kafka/batch.rs and allocator.rs: {wrong:?}");
 }
 
 #[test]
