@@ -35,16 +35,16 @@ fn main() -> Result<()> {
     let rows = setting("ROWS", 10_000_000);
     let ours = Tidewater::start(None, &[])?;
     let wire = Wire::connect(ours.port)?;
-    let mut peers = [
-        ("DuckDB", start_peer(Engine::DuckDb, "range(0", rows)?),
-        ("DataFusion", start_peer(Engine::DataFusion, "generate_series(0", rows - 1)?),
-    ];
+    let duckdb = start_peer(Engine::DuckDb, "range(0", "//", [rows, 1_000_000])?;
+    let datafusion = start_peer(Engine::DataFusion, "generate_series(0", "/", [rows - 1, 999_999])?;
+    let mut peers = [("DuckDB", duckdb), ("DataFusion", datafusion)];
     wire.run("CREATE TABLE f (id BIGINT PRIMARY KEY, g3 BIGINT, g6 BIGINT, price BIGINT, x DOUBLE PRECISION)")?;
     wire.run("CREATE TABLE d (id BIGINT PRIMARY KEY, class BIGINT)")?;
+    let last = rows - 1;
+    let g6 = scrambled("/");
     wire.run(&format!(
-        "INSERT INTO f SELECT v, v % 1000, (v * 7919) % 1000000, (v * 31) % 10000, (v % 1000) / 4.0::DOUBLE PRECISION \
-         FROM generate_series(0, {}) AS g(v)",
-        rows - 1
+        "INSERT INTO f SELECT v, v % 1000, {g6}, (v * 31) % 10000, (v % 1000) / 4.0::DOUBLE PRECISION \
+         FROM generate_series(0, {last}) AS g(v)"
     ))?;
     wire.run("INSERT INTO d SELECT v, v % 10 FROM generate_series(0, 999999) AS g(v)")?;
     report::head(&format!(
@@ -83,16 +83,26 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// An engine with the same two tables; `numbers` begins its call of a table of numbers up to `end`.
-fn start_peer(engine: Engine, numbers: &str, end: u64) -> Result<Peer> {
+/// About 10⁶ groups in no order that an engine could profit from: the cube modulo a prime ≡ 2 (mod 3)
+/// permutes its residues, and each round of them starts somewhere else. `divide` divides integers.
+fn scrambled(divide: &str) -> String {
+    let residue = "(v % 999983)";
+    format!("({residue} * {residue} % 999983 * {residue} + (v {divide} 999983) * 362437) % 999983")
+}
+
+/// An engine with the same two tables; `numbers` begins its call of a table of numbers, `ends` are its
+/// ends for both.
+fn start_peer(engine: Engine, numbers: &str, divide: &str, ends: [u64; 2]) -> Result<Peer> {
     let mut peer = Peer::start(engine)?;
-    let small_end = if end.is_multiple_of(10) { 1_000_000 } else { 999_999 };
+    let g6 = scrambled(divide);
     peer.query(&format!(
-        "CREATE TABLE f AS SELECT v AS id, v % 1000 AS g3, (v * 7919) % 1000000 AS g6, \
-         (v * 31) % 10000 AS price, (v % 1000) / CAST(4.0 AS DOUBLE) AS x FROM {numbers}, {end}) r(v)"
+        "CREATE TABLE f AS SELECT v AS id, v % 1000 AS g3, {g6} AS g6, \
+         (v * 31) % 10000 AS price, (v % 1000) / CAST(4.0 AS DOUBLE) AS x FROM {numbers}, {}) r(v)",
+        ends[0]
     ))?;
     peer.query(&format!(
-        "CREATE TABLE d AS SELECT v AS id, v % 10 AS class FROM {numbers}, {small_end}) r(v)"
+        "CREATE TABLE d AS SELECT v AS id, v % 10 AS class FROM {numbers}, {}) r(v)",
+        ends[1]
     ))?;
     Ok(peer)
 }
