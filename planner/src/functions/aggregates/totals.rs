@@ -36,7 +36,7 @@ pub trait Total: Copy + Default + Send + Sync + 'static {
     /// Sums as an array that [`Total::read`] understands.
     fn write(values: Vec<Self>) -> ArrayRef;
     /// What [`Total::write`] wrote.
-    fn read(array: &ArrayRef) -> Vec<Self>;
+    fn read(array: &ArrayRef) -> &[Self];
 }
 
 impl Total for i64 {
@@ -55,8 +55,8 @@ impl Total for i64 {
     fn write(values: Vec<Self>) -> ArrayRef {
         Arc::new(Int64Array::from(values))
     }
-    fn read(array: &ArrayRef) -> Vec<Self> {
-        array.as_primitive::<Int64Type>().values().to_vec()
+    fn read(array: &ArrayRef) -> &[Self] {
+        array.as_primitive::<Int64Type>().values()
     }
 }
 
@@ -76,8 +76,8 @@ impl Total for i128 {
     fn write(values: Vec<Self>) -> ArrayRef {
         Arc::new(Decimal128Array::from(values).with_data_type(DataType::Decimal128(38, 0)))
     }
-    fn read(array: &ArrayRef) -> Vec<Self> {
-        array.as_primitive::<Decimal128Type>().values().to_vec()
+    fn read(array: &ArrayRef) -> &[Self] {
+        array.as_primitive::<Decimal128Type>().values()
     }
 }
 
@@ -97,18 +97,25 @@ impl Total for f64 {
     fn write(values: Vec<Self>) -> ArrayRef {
         Arc::new(Float64Array::from(values))
     }
-    fn read(array: &ArrayRef) -> Vec<Self> {
-        array.as_primitive::<Float64Type>().values().to_vec()
+    fn read(array: &ArrayRef) -> &[Self] {
+        array.as_primitive::<Float64Type>().values()
     }
 }
 
 /// Turns a group's sum and count (above zero) into its answer.
 pub type Finish<T> = Arc<dyn Fn(&[T], &[i64]) -> Result<ArrayRef> + Send + Sync>;
 
+/// What is kept of a group; side by side, so that a random group costs one cache line.
+#[derive(Debug, Clone, Copy, Default)]
+struct Group<T> {
+    sum: T,
+    /// Values that are not null.
+    count: i64,
+}
+
 /// Sums and counts by group.
 pub struct Totals<T: Total> {
-    sums: Vec<T>,
-    counts: Vec<i64>,
+    groups: Vec<Group<T>>,
     /// Name of the type that overflows when a sum does.
     type_name: &'static str,
     finish: Finish<T>,
@@ -117,12 +124,11 @@ pub struct Totals<T: Total> {
 impl<T: Total> Totals<T> {
     /// No groups yet.
     pub fn new(type_name: &'static str, finish: Finish<T>) -> Self {
-        Self { sums: Vec::new(), counts: Vec::new(), type_name, finish }
+        Self { groups: Vec::new(), type_name, finish }
     }
 
     fn grow(&mut self, group_count: usize) {
-        self.sums.resize(group_count, T::default());
-        self.counts.resize(group_count, 0);
+        self.groups.resize(group_count, Group::default());
     }
 
     fn add_all(
@@ -132,30 +138,34 @@ impl<T: Total> Totals<T> {
         filter: Option<&BooleanArray>,
     ) -> Result<()> {
         let mut has_overflown = false;
-        let (sums, counts) = (&mut self.sums, &mut self.counts);
+        let groups = &mut self.groups;
         for_each::<T>(values, filter, |row, value| {
-            let group = group_of(row);
-            let (sum, overflows) = sums[group].plus(value);
-            sums[group] = sum;
-            counts[group] += 1;
+            let group = &mut groups[group_of(row)];
+            let (sum, overflows) = group.sum.plus(value);
+            group.sum = sum;
+            group.count += 1;
             has_overflown |= overflows;
         })?;
         if has_overflown { Err(out_of_range(self.type_name)) } else { Ok(()) }
     }
 
     fn merge(&mut self, states: &[ArrayRef], group_of: impl Fn(usize) -> usize) -> Result<()> {
-        let sums = T::read(&states[0]);
-        let counts = states[1].as_primitive::<Int64Type>();
-        for (row, sum) in sums.into_iter().enumerate() {
-            let group = group_of(row);
-            let (total, overflows) = self.sums[group].plus(sum);
-            if overflows {
-                return Err(out_of_range(self.type_name));
-            }
-            self.sums[group] = total;
-            self.counts[group] += counts.value(row);
+        let counts = states[1].as_primitive::<Int64Type>().values();
+        let mut has_overflown = false;
+        for (row, (sum, count)) in T::read(&states[0]).iter().zip(counts).enumerate() {
+            let group = &mut self.groups[group_of(row)];
+            let (total, overflows) = group.sum.plus(*sum);
+            group.sum = total;
+            group.count += count;
+            has_overflown |= overflows;
         }
-        Ok(())
+        if has_overflown { Err(out_of_range(self.type_name)) } else { Ok(()) }
+    }
+
+    /// Sums and counts of the groups asked for, which are taken out.
+    fn take(&mut self, emit_to: EmitTo) -> (Vec<T>, Vec<i64>) {
+        let groups = emit_to.take_needed(&mut self.groups);
+        groups.into_iter().map(|group| (group.sum, group.count)).unzip()
     }
 }
 
@@ -172,15 +182,13 @@ impl<T: Total> GroupsAccumulator for Totals<T> {
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        let sums = emit_to.take_needed(&mut self.sums);
-        let counts = emit_to.take_needed(&mut self.counts);
+        let (sums, counts) = self.take(emit_to);
         (self.finish)(&sums, &counts)
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        let sums = T::write(emit_to.take_needed(&mut self.sums));
-        let counts = Int64Array::from(emit_to.take_needed(&mut self.counts));
-        Ok(vec![sums, Arc::new(counts)])
+        let (sums, counts) = self.take(emit_to);
+        Ok(vec![T::write(sums), Arc::new(Int64Array::from(counts))])
     }
 
     fn merge_batch(
@@ -209,7 +217,7 @@ impl<T: Total> GroupsAccumulator for Totals<T> {
     }
 
     fn size(&self) -> usize {
-        self.sums.capacity() * size_of::<T>() + self.counts.capacity() * size_of::<i64>()
+        self.groups.capacity() * size_of::<Group<T>>()
     }
 }
 
@@ -218,7 +226,7 @@ pub struct Total1<T: Total>(Totals<T>);
 
 impl<T: Total> std::fmt::Debug for Total1<T> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_tuple("Total1").field(&self.0.counts).finish()
+        formatter.debug_tuple("Total1").field(&self.0.groups[0].count).finish()
     }
 }
 
@@ -233,11 +241,19 @@ impl<T: Total> Total1<T> {
 
 impl<T: Total> Accumulator for Total1<T> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.0.add_all(&values[0], |_| 0, None)
+        let Some(sum) = dense_sum::<T>(&values[0]) else {
+            return self.0.add_all(&values[0], |_| 0, None);
+        };
+        let group = &mut self.0.groups[0];
+        let (total, overflows) = group.sum.plus(sum);
+        group.sum = total;
+        group.count += values[0].len() as i64;
+        if overflows { Err(out_of_range(self.0.type_name)) } else { Ok(()) }
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let array = (self.0.finish)(&self.0.sums, &self.0.counts)?;
+        let group = self.0.groups[0];
+        let array = (self.0.finish)(&[group.sum], &[group.count])?;
         ScalarValue::try_from_array(&array, 0)
     }
 
@@ -246,8 +262,9 @@ impl<T: Total> Accumulator for Total1<T> {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let sums = T::write(self.0.sums.clone());
-        let count = ScalarValue::Int64(Some(self.0.counts[0]));
+        let group = self.0.groups[0];
+        let sums = T::write(vec![group.sum]);
+        let count = ScalarValue::Int64(Some(group.count));
         Ok(vec![ScalarValue::try_from_array(&sums, 0)?, count])
     }
 
@@ -256,16 +273,60 @@ impl<T: Total> Accumulator for Total1<T> {
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let (sums, counts) = (&mut self.0.sums, &mut self.0.counts);
+        let group = &mut self.0.groups[0];
         for_each::<T>(&values[0], None, |_, value| {
-            sums[0] = sums[0].minus(value);
-            counts[0] -= 1;
+            group.sum = group.sum.minus(value);
+            group.count -= 1;
         })
     }
 
     fn supports_retract_batch(&self) -> bool {
         true
     }
+}
+
+/// The sum of a column without nulls, in a loop that the compiler turns into vector instructions;
+/// `None` where there is none. Floats are added in eight lanes: as SQL has it, in no set order.
+fn dense_sum<T: Total>(values: &ArrayRef) -> Option<T> {
+    if values.null_count() > 0 {
+        return None;
+    }
+    match values.data_type() {
+        DataType::Int64 => {
+            Some(T::of_integer(sum_of_integers(values.as_primitive::<Int64Type>().values())))
+        }
+        DataType::Float64 => {
+            let mut lanes = [0.0; FLOAT_LANES];
+            let mut chunks =
+                values.as_primitive::<Float64Type>().values().chunks_exact(FLOAT_LANES);
+            for chunk in &mut chunks {
+                lanes.iter_mut().zip(chunk).for_each(|(lane, value)| *lane += value);
+            }
+            let rest: f64 = chunks.remainder().iter().sum();
+            Some(T::of_float(lanes.iter().sum::<f64>() + rest))
+        }
+        _ => None,
+    }
+}
+
+/// Independent sums of floats, enough to hide the latency of an addition.
+const FLOAT_LANES: usize = 8;
+
+/// The exact sum: both halves of the 64 bits (made unsigned by turning the sign bit) are added on
+/// their own, which for less than 2^32 values cannot overflow.
+fn sum_of_integers(values: &[i64]) -> i128 {
+    const CHUNK: usize = 1 << 20;
+    let sum_of_chunk = |chunk: &[i64]| {
+        let (mut high, mut low) = (0_u64, 0_u64);
+        for value in chunk {
+            let unsigned = (value ^ i64::MIN) as u64;
+            high += unsigned >> 32;
+            low += unsigned & u64::from(u32::MAX);
+        }
+        let turned = (i128::from(high) << 32) + i128::from(low);
+        turned - ((chunk.len() as i128) << 63)
+    };
+    values.chunks(CHUNK).map(sum_of_chunk).sum()
 }
 
 /// Calls `action` with the row and value of every row that is not null and passes the filter.
@@ -323,4 +384,25 @@ pub fn within_numeric(sum: i128) -> Result<i128> {
         return Ok(sum);
     }
     Err(user_error("22003", "value overflows numeric format"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_add_up_to_the_exact_sum() {
+        let values = [i64::MAX, i64::MAX, -1, 0, 1, i64::MIN, 42, i64::MAX];
+        let expected: i128 = values.iter().map(|value| i128::from(*value)).sum();
+        assert_eq!(sum_of_integers(&values), expected);
+        assert_eq!(sum_of_integers(&[i64::MIN; 100]), i128::from(i64::MIN) * 100);
+        assert_eq!(sum_of_integers(&[]), 0);
+    }
+
+    #[test]
+    fn dense_sums_of_floats_count_every_value_once() {
+        let values: Vec<f64> = (0..1003).map(f64::from).collect();
+        let array: ArrayRef = Arc::new(Float64Array::from(values));
+        assert_eq!(dense_sum::<f64>(&array), Some(501.0 * 1003.0));
+    }
 }
