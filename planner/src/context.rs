@@ -175,6 +175,12 @@ pub fn rename<'a>(
     LogicalPlanBuilder::from(plan).project(expressions)?.build()
 }
 
+/// A join's smaller side up to this is built once for all lanes: sending the larger side's rows to the
+/// lane of their key costs more than building in one lane.
+const BUILD_SIDE_BYTES_MAX: usize = 64 << 20;
+/// The same in rows.
+const BUILD_SIDE_ROWS_MAX: usize = 2_000_000;
+
 fn configuration() -> SessionConfig {
     let lanes = std::thread::available_parallelism().map_or(1, |count| count.get());
     let mut config = SessionConfig::new()
@@ -186,5 +192,7 @@ fn configuration() -> SessionConfig {
     let options = config.options_mut();
     options.sql_parser.map_string_types_to_utf8view = false;
     options.sql_parser.parse_float_as_decimal = true;
+    options.optimizer.hash_join_single_partition_threshold = BUILD_SIDE_BYTES_MAX;
+    options.optimizer.hash_join_single_partition_threshold_rows = BUILD_SIDE_ROWS_MAX;
     config
 }

@@ -2,6 +2,7 @@
 //! own schemas beside them.
 
 pub mod dag_exec;
+pub mod lane_stream;
 pub mod mapping;
 pub mod pg;
 pub mod provider;

@@ -17,7 +17,7 @@ use datafusion::{
     physical_expr::{EquivalenceProperties, PhysicalExpr},
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
-        execution_plan::{Boundedness, EmissionType},
+        execution_plan::{Boundedness, EmissionType, SchedulingType},
         stream::RecordBatchStreamAdapter,
     },
 };
@@ -27,6 +27,8 @@ use storage::{
     cluster::control::TableRecord,
     table::{ReadView, ScanLane},
 };
+
+use super::lane_stream::LaneStream;
 
 /// What one execution of a statement sees, put into the session configuration under which its
 /// physical plan runs.
@@ -141,12 +143,13 @@ impl GridScan {
         is_count_exact: bool,
     ) -> Result<Self> {
         let schema = Arc::new(table.schema().project(&columns)?);
-        let properties = Arc::new(PlanProperties::new(
+        let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
             Partitioning::UnknownPartitioning(lane_count),
             EmissionType::Incremental,
             Boundedness::Bounded,
-        ));
+        );
+        let properties = Arc::new(properties.with_scheduling_type(SchedulingType::Cooperative));
         Ok(Self { table, columns, is_count_exact, properties, lanes: Mutex::default() })
     }
 
@@ -235,9 +238,8 @@ impl ExecutionPlan for GridScan {
     ) -> Result<SendableRecordBatchStream> {
         let lane = self.take_lane(partition, &context)?;
         let lane = lane.unwrap_or_else(|| Box::new(std::iter::empty()));
-        let batches = futures::stream::iter(lane.map(|batch| batch.map_err(external)));
         let schema = Arc::clone(self.properties.eq_properties.schema());
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
+        Ok(Box::pin(LaneStream::new(schema, lane)))
     }
 
     fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
