@@ -153,11 +153,16 @@ impl MemberPlan {
     }
 }
 
-/// Tells trouble on, and keeps it for who asks.
+/// Tells trouble on, once, and keeps it for who asks.
 fn remembering(known: &Arc<Trouble>, trouble: TellTrouble) -> TellTrouble {
     let known = Arc::clone(known);
     Arc::new(move |text| {
-        known.text.lock().clone_from(&text);
+        let mut before = known.text.lock();
+        if *before == text {
+            return;
+        }
+        before.clone_from(&text);
+        drop(before);
         trouble(text);
     })
 }

@@ -50,9 +50,9 @@ const TROUBLE_AFTER: Duration = Duration::from_millis(200);
 /// A key held for so long fails the job: longer than a statement ever waits, shorter than what a
 /// user takes for a job that hangs.
 const HELD_MAX: Duration = Duration::from_secs(30);
-/// Batches parked while a key is held; more push back. As many as the queues before a sink hold,
-/// so that a barrier behind them arrives.
-const PARKED_BATCHES_MAX: usize = 64;
+/// Bytes of the rows parked while a key is held; more push back. Seconds of a busy job, so that a
+/// barrier behind them arrives; they count against the job's memory.
+const PARKED_BYTES_MAX: usize = 64 << 20;
 /// Rows netted in one flush, about.
 const FLUSH_ROWS: usize = 8192;
 
@@ -126,8 +126,8 @@ impl Processor for TableSink {
     fn process(&mut self, _ordinal: usize, inbox: &mut Inbox, _outbox: &mut Outbox) -> Result<()> {
         // Held up, it takes what comes, so that barriers do; else as much as one flush writes.
         let is_enough = |sink: &Self| match sink.held {
-            Some(_) => sink.parked.batch_count() >= PARKED_BATCHES_MAX,
-            None if sink.spec.is_append_only => sink.parked.batch_count() > 0,
+            Some(_) => sink.parked.bytes() >= PARKED_BYTES_MAX,
+            None if sink.spec.is_append_only => !sink.parked.is_empty(),
             None => sink.parked.row_count() >= FLUSH_ROWS,
         };
         while !is_enough(self)

@@ -18,6 +18,10 @@ use crate::{
     state::{StateChunk, StateWriter},
 };
 
+/// Fewer rows than that are joined with those before them: a batch costs about a kilobyte beside
+/// its rows.
+const SMALL_BATCH_ROWS: usize = 512;
+
 /// Name of the column that holds the weights of saved rows.
 const WEIGHT: &str = "weight";
 
@@ -41,18 +45,22 @@ impl Parked {
             return Ok(());
         }
         let rows = RecordBatch::try_new(Arc::clone(&self.schema), batch.rows.columns().to_vec())?;
-        self.row_count += rows.num_rows();
-        self.bytes += batch_bytes(&rows);
-        self.batches.push_back(batch.with_rows(rows));
+        let mut batch = batch.with_rows(rows);
+        if batch.len() < SMALL_BATCH_ROWS
+            && let Some(last) = self.batches.pop_back_if(|last| last.len() < SMALL_BATCH_ROWS)
+        {
+            self.row_count -= last.len();
+            self.bytes -= batch_bytes(&last.rows);
+            batch = self.joined(&[&last, &batch])?;
+        }
+        self.row_count += batch.len();
+        self.bytes += batch_bytes(&batch.rows);
+        self.batches.push_back(batch);
         Ok(())
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.batches.is_empty()
-    }
-
-    pub(super) fn batch_count(&self) -> usize {
-        self.batches.len()
     }
 
     pub(super) fn row_count(&self) -> usize {
@@ -77,10 +85,19 @@ impl Parked {
     /// The first batches as one.
     pub(super) fn first(&self, batch_count: usize) -> Result<DeltaBatch> {
         let batches: Vec<_> = self.batches.iter().take(batch_count).collect();
-        if let [one] = batches[..] {
-            return Ok(one.clone());
+        self.joined(&batches)
+    }
+
+    /// Batches as one.
+    fn joined(&self, batches: &[&DeltaBatch]) -> Result<DeltaBatch> {
+        if let [one] = batches {
+            return Ok((*one).clone());
         }
         let rows: Vec<&RecordBatch> = batches.iter().map(|batch| &batch.rows).collect();
+        let is_plain = batches.iter().all(|batch| batch.weight == Weight::One);
+        if is_plain {
+            return Ok(DeltaBatch::insertions(concat_batches(&self.schema, rows)?));
+        }
         let weights: Vec<ArrayRef> = batches.iter().map(|batch| weights_of(batch)).collect();
         let weights: Vec<&dyn Array> = weights.iter().map(AsRef::as_ref).collect();
         let weights = concat(&weights)?.as_primitive::<Int64Type>().clone();

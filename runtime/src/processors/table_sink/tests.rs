@@ -273,12 +273,31 @@ fn a_key_that_stays_held_fails_the_job() {
 }
 
 #[test]
-fn while_a_key_is_held_only_so_many_batches_are_taken() {
+fn while_a_key_is_held_rows_are_taken_up_to_a_bound() {
     let HeldUp { writer: _held, mut processor, .. } = held_up();
     let mut inbox = Inbox::default();
-    (0..100).for_each(|n| inbox.push(plus(pairs(&[(n, n)]))));
+    (0..2000).for_each(|n| inbox.push(plus(pairs(&[(n, n)]))));
     processor.process(0, &mut inbox, &mut Outbox::new(1)).unwrap();
-    assert_eq!(inbox.len(), 100 - (PARKED_BATCHES_MAX - 1));
+    assert!(inbox.is_empty(), "little batches are no reason to push back");
+    // 1 MB a batch.
+    let large = plus(pairs(&vec![(7, 7); 65_536]));
+    (0..100).for_each(|_| inbox.push(large.clone()));
+    processor.process(0, &mut inbox, &mut Outbox::new(1)).unwrap();
+    assert_eq!(inbox.len(), 100 - (PARKED_BYTES_MAX >> 20), "large ones are");
+}
+
+#[test]
+fn rows_that_wait_keep_their_order() {
+    let HeldUp { grid, clock, table, writer, mut processor } = held_up();
+    let mut inbox = Inbox::default();
+    (0..1000).for_each(|n| inbox.push(plus(pairs(&[(n % 10, n)]))));
+    processor.process(0, &mut inbox, &mut Outbox::new(1)).unwrap();
+    drop(writer);
+    clock.advance(RETRY_MAX.as_micros() as i64);
+    let done =
+        (0..10).any(|_| processor.complete(usize::MAX, &mut Outbox::new(1)).unwrap() == Done::Yes);
+    assert!(done, "a thousand little batches are few flushes");
+    assert_eq!(rows(&grid, &table), (0..10).map(|k| (k, 990 + k)).collect::<Vec<_>>());
 }
 
 #[test]
