@@ -159,6 +159,8 @@ async fn plan_query(
     state: &SessionState,
     query: &ast::Query,
 ) -> datafusion::common::Result<LogicalPlan> {
+    parse::limits::check_targets(query)
+        .map_err(|error| DataFusionError::External(Box::new(error)))?;
     let mut statement = Ast::Query(Box::new(query.clone()));
     rules::rewrite_ast(&mut statement);
     state.statement_to_plan(DataFusionStatement::Statement(Box::new(statement))).await

@@ -1,7 +1,7 @@
 //! What the server needs to know, validated, without optional fields. Made from [`Args`] and the
 //! config file; a key that is not known is an error.
 
-use std::{net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use serde::Deserialize;
 use thiserror::Error;
@@ -10,6 +10,10 @@ use crate::args::Args;
 
 /// Connections served at once unless the config file says otherwise.
 const CONNECTIONS_DEFAULT: usize = 1000;
+
+/// How long a client may take nothing: longer than somebody reads a page of a stream, short enough
+/// that a forgotten one does not hold its query for a night.
+const WRITE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
 
 /// Items a queue between two tasklets holds.
 const QUEUE_CAPACITY_DEFAULT: usize = 1024;
@@ -32,6 +36,8 @@ pub struct ServerConfig {
     pub table_memory_max: usize,
     /// Clients served at once.
     pub connection_max: usize,
+    /// How long a client may take none of what is sent to it before its connection ends.
+    pub write_timeout: Duration,
 }
 
 /// Why the server does not start.
@@ -60,6 +66,7 @@ struct File {
     queue_capacity: Option<usize>,
     table_memory_mb: Option<usize>,
     max_connections: Option<usize>,
+    write_timeout_s: Option<u64>,
 }
 
 impl Default for ServerConfig {
@@ -71,6 +78,7 @@ impl Default for ServerConfig {
             queue_capacity: QUEUE_CAPACITY_DEFAULT,
             table_memory_max: usize::MAX,
             connection_max: CONNECTIONS_DEFAULT,
+            write_timeout: WRITE_TIMEOUT_DEFAULT,
         }
     }
 }
@@ -100,6 +108,7 @@ impl ServerConfig {
             queue_capacity: file.queue_capacity.unwrap_or(default.queue_capacity),
             table_memory_max: table_memory_max.unwrap_or(default.table_memory_max),
             connection_max: file.max_connections.unwrap_or(default.connection_max),
+            write_timeout: file.write_timeout_s.map_or(default.write_timeout, Duration::from_secs),
         };
         config.check()?;
         Ok(config)
@@ -115,11 +124,12 @@ impl ServerConfig {
                 self.listen
             )));
         }
-        let bounds: [(&str, usize, std::ops::RangeInclusive<usize>); 5] = [
+        let bounds: [(&str, usize, std::ops::RangeInclusive<usize>); 6] = [
             ("workers", self.worker_count, 1..=1024),
             ("simulated_owners", usize::from(self.simulated_owners), 1..=64),
             ("queue_capacity", self.queue_capacity, 1..=1 << 20),
             ("max_connections", self.connection_max, 1..=100_000),
+            ("write_timeout_s", self.write_timeout.as_secs() as usize, 1..=86_400),
             ("table_memory_mb", self.table_memory_max >> 20, 1..=usize::MAX),
         ];
         for (name, value, range) in bounds {

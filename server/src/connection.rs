@@ -6,9 +6,19 @@
 //!            while a statement runs: its answer ∥ client gone ∥ cancel ∥ timeout ∥ shutdown
 //! ```
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
+use futures::FutureExt;
 use planner::{Error, Planner, Result};
+use storage::table::stoppable;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +29,7 @@ use crate::{
     pool::QueryPool,
     session::{Block, Session},
     wire::{
-        error::{Severity, cancelled, shutting_down, timed_out},
+        error::{Severity, cancelled, panicked, shutting_down, timed_out},
         frame::Frame,
         inbound::{Inbound, ReadEnd},
         outbound::Outbound,
@@ -40,6 +50,8 @@ pub struct Shared {
     pub directory: Arc<Directory>,
     /// Ends all connections.
     pub shutdown: CancellationToken,
+    /// How long a client may take none of what is sent to it.
+    pub write_timeout: Duration,
 }
 
 /// Why a step of a connection failed.
@@ -116,7 +128,10 @@ impl Connection {
     /// Serves the client until it leaves, breaks the protocol or the server stops.
     pub async fn run(mut self) {
         let end = loop {
-            match self.step().await {
+            let step = AssertUnwindSafe(self.step()).catch_unwind().await;
+            // A panic here left the session half done: it ends, and nobody else's does.
+            let step = step.unwrap_or_else(|panic| Err(Failure::Fatal(panicked(panic.as_ref()))));
+            match step {
                 Ok(true) => {}
                 Ok(false) => break None,
                 Err(Failure::Gone) => break None,
@@ -216,13 +231,16 @@ impl Connection {
     ) -> Result<T, Failure> {
         let session = std::mem::take(&mut self.session.planner);
         let shared = Arc::clone(&self.shared);
-        let run = shared.pool.run(session, work);
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let run = shared.pool.run(session, move |session| stoppable(&told, || work(session)));
         tokio::pin!(run);
         let (first, interrupt) = tokio::select! {
             biased;
             answer = &mut run => (Some(answer), None),
             interrupt = watch(&mut self.inbound, &self.guard, &self.shared.shutdown) => {
                 self.guard.cancel.cancel();
+                stop.store(true, Ordering::Relaxed);
                 (None, Some(interrupt))
             }
         };
@@ -259,6 +277,11 @@ impl Connection {
         Self::guarded(inbound, guard, &shared.shutdown, outbound.flush()).await??;
         Ok(())
     }
+}
+
+/// Runs a keyed statement on the connection's own thread; a panic in it is an error like any other.
+pub fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
 }
 
 /// Whether a keyed statement failed only because it may not wait on a connection's thread.

@@ -13,11 +13,15 @@ fn main() -> ExitCode {
     tidewater::allocator::configure();
     let args = Args::parse();
     let filter = EnvFilter::try_from_env("TIDEWATER_LOG").unwrap_or_else(|_| "warn".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false)
+        .init();
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tidewater: {error}");
+            say(format_args!("tidewater: {error}\n"));
             ExitCode::FAILURE
         }
     }
@@ -27,22 +31,29 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     let config = ServerConfig::from_args(args)?;
     let running = Server::start(config)?;
     let address = running.address();
-    eprint!("{}", tidewater::banner(address));
+    say(format_args!("{}", tidewater::banner(address)));
     let mut stdout = std::io::stdout();
-    writeln!(stdout, "ready on {address}")?;
-    stdout.flush()?;
+    // Whoever started us may have stopped listening; the clients have not.
+    if let Err(error) = writeln!(stdout, "ready on {address}").and_then(|()| stdout.flush()) {
+        tracing::warn!(%error, "nobody reads that the server is ready");
+    }
     // Hangs up when the process stops, which ends the demo.
     let (_stop, stopped) = std::sync::mpsc::channel();
     if args.command == Some(Command::Demo) {
         let show = move || {
             if let Err(error) = tidewater::demo::run(address, &stopped) {
-                eprintln!("tidewater: demo: {error}");
+                say(format_args!("tidewater: demo: {error}\n"));
             }
         };
         std::thread::Builder::new().name("demo".to_owned()).spawn(show)?;
     }
     let signal = tidewater::shutdown::wait()?;
-    eprintln!("\n{signal}: stopping");
+    say(format_args!("\n{signal}: stopping\n"));
     running.stop();
     Ok(())
+}
+
+/// Tells the terminal, if there still is one: `eprint!` would panic without.
+fn say(text: std::fmt::Arguments<'_>) {
+    drop(std::io::stderr().write_fmt(text));
 }

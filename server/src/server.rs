@@ -106,6 +106,7 @@ impl Server {
             pool: QueryPool::start(core_count()).map_err(StartError::Threads)?,
             directory,
             shutdown: CancellationToken::new(),
+            write_timeout: config.write_timeout,
         });
         let network = network_runtime().map_err(StartError::Threads)?;
         let listener = listen(&network, config.listen)?;

@@ -42,7 +42,7 @@ fn of_datafusion(error: &DataFusionError) -> Error {
             Error::new("53200", "out of memory").with_detail(first_line(text))
         }
         DataFusionError::Execution(text) => of_execution(text),
-        DataFusionError::External(inner) => Error::new("XX000", inner.to_string()),
+        DataFusionError::External(inner) => of_foreign(&inner.to_string()),
         other => Error::new("XX000", first_line(&other.strip_backtrace())),
     }
 }
@@ -122,6 +122,7 @@ fn of_arrow(error: &ArrowError) -> Error {
         ArrowError::ComputeError(text) if text.contains("overflow") => {
             Error::new("22003", "value out of range").with_detail(first_line(text))
         }
+        ArrowError::ComputeError(text) if text.contains("egular expression") => of_foreign(text),
         ArrowError::MemoryError(text) => {
             Error::new("53200", "out of memory").with_detail(first_line(text))
         }
@@ -217,6 +218,17 @@ fn of_plan(text: &str) -> Error {
         "42000"
     };
     Error::new(code, line)
+}
+
+/// The errors of libraries below: patterns are the only ones a user's input can cause.
+fn of_foreign(text: &str) -> Error {
+    let is_pattern = text.contains("regex parse error") || text.contains("egular expression");
+    match text.rsplit_once(": ") {
+        Some((_, reason)) if is_pattern => {
+            Error::new("2201B", format!("invalid regular expression: {}", first_line(reason)))
+        }
+        _ => Error::new("XX000", first_line(text)),
+    }
 }
 
 fn of_execution(text: &str) -> Error {

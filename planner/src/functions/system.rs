@@ -14,7 +14,7 @@ use datafusion::{
 };
 
 use super::{
-    function::Function,
+    function::{Body, Function},
     session::{facts, text_value},
 };
 use crate::SqlType;
@@ -23,14 +23,21 @@ use crate::SqlType;
 pub fn all() -> Vec<Arc<ScalarUDF>> {
     let nothing =
         |_: &ScalarFunctionArgs| Ok(ColumnarValue::Scalar(ScalarValue::Utf8(Some(String::new()))));
-    vec![
+    let mut functions = vec![
         Function::new("pg_typeof", |_| Ok(DataType::Utf8), pg_typeof).build(),
         Function::new("gen_random_uuid", |_| Ok(DataType::FixedSizeBinary(16)), gen_random_uuid)
             .volatile()
             .build(),
         // No advisory lock can be taken, so none is held.
         Function::new("pg_advisory_unlock_all", |_| Ok(DataType::Utf8), nothing).volatile().build(),
-    ]
+    ];
+    // For the tests of what a bug in a function does to its query and to everybody else.
+    if cfg!(debug_assertions) {
+        let bug: Body = |_| panic!("a test asked for this");
+        functions
+            .push(Function::new("debug_panic", |_| Ok(DataType::Int64), bug).volatile().build());
+    }
+    functions
 }
 
 /// The SQL name of the argument's type.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::{
     array::{AsArray, StringArray},
     compute::cast,
-    datatypes::DataType,
+    datatypes::{DataType, Int64Type},
 };
 use datafusion::{
     error::Result,
@@ -15,12 +15,60 @@ use datafusion::{
 
 use super::{
     error::user_error,
-    function::{Function, answer, array_argument},
+    function::{Coercion, Function, TypeRule, answer, array_argument},
 };
 
 /// All functions of this family.
 pub fn all() -> Vec<Arc<ScalarUDF>> {
-    vec![Function::new("like_escape", |_| Ok(DataType::Utf8), like_escape).build()]
+    let text: TypeRule = |_| Ok(DataType::Utf8);
+    let pad: Coercion = |types| match types.len() {
+        2 => Ok(vec![DataType::Utf8, DataType::Int64]),
+        3 => Ok(vec![DataType::Utf8, DataType::Int64, DataType::Utf8]),
+        _ => Err(user_error("42883", "no such function of so many arguments")),
+    };
+    vec![
+        Function::new("like_escape", text, like_escape).build(),
+        Function::new("repeat", text, |args| {
+            check_lengths(args, |text, times| text.len() as i64 * times)?;
+            datafusion::functions::string::repeat().invoke_with_args(args.clone())
+        })
+        .coerced(pad)
+        .build(),
+        Function::new("lpad", text, |args| {
+            check_lengths(args, |_, length| length)?;
+            datafusion::functions::unicode::lpad().invoke_with_args(args.clone())
+        })
+        .coerced(pad)
+        .build(),
+        Function::new("rpad", text, |args| {
+            check_lengths(args, |_, length| length)?;
+            datafusion::functions::unicode::rpad().invoke_with_args(args.clone())
+        })
+        .coerced(pad)
+        .build(),
+    ]
+}
+
+/// Bytes that one call may make of one batch: the arrays of a batch are not counted against a
+/// query's memory before they exist.
+const MADE_BYTES_MAX: i64 = 256 << 20;
+
+/// 54000 if a call would make more than [`MADE_BYTES_MAX`]. Arguments: a text and a number.
+fn check_lengths(args: &ScalarFunctionArgs, length: fn(&str, i64) -> i64) -> Result<()> {
+    let texts = cast(&array_argument(args, 0)?, &DataType::Utf8)?;
+    let numbers = cast(&array_argument(args, 1)?, &DataType::Int64)?;
+    let numbers = numbers.as_primitive::<Int64Type>();
+    let mut made = 0i64;
+    for (text, number) in texts.as_string::<i32>().iter().zip(numbers) {
+        if let (Some(text), Some(number)) = (text, number) {
+            // No text is longer than `i32::MAX`, nor is a number that matters here.
+            made = made.saturating_add(length(text, number.clamp(0, i64::from(i32::MAX))));
+        }
+    }
+    match made > MADE_BYTES_MAX {
+        true => Err(user_error("54000", "requested length too large")),
+        false => Ok(()),
+    }
 }
 
 /// `LIKE p ESCAPE e`: the pattern with `e` replaced by the backslash that LIKE knows.

@@ -1,7 +1,12 @@
 //! Limits on the size and depth of a statement, checked on its tokens before anything recursive
 //! sees it: one SQL string must not take a member down.
 
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::{
+    ast::{Query, Select, Visit, Visitor},
+    tokenizer::{Token, TokenWithSpan},
+};
 
 use crate::{Error, Result};
 
@@ -22,6 +27,9 @@ pub const CALLS_MAX: usize = 48;
 
 /// Most `NOT`, `-`, `+`, `~` and `EXPLAIN` in a row: each is one level of a tree.
 const PREFIX_RUN_MAX: usize = 64;
+
+/// Most columns of one SELECT list, as in PostgreSQL.
+pub const TARGET_ENTRIES_MAX: usize = 1664;
 
 /// One open parenthesis, bracket or CASE.
 #[derive(Default)]
@@ -72,6 +80,27 @@ pub fn check(tokens: &[TokenWithSpan]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses queries with a longer SELECT list than anybody can want (54011).
+pub fn check_targets(query: &Query) -> Result<()> {
+    struct Targets;
+    impl Visitor for Targets {
+        type Break = ();
+        fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+            match select.projection.len() > TARGET_ENTRIES_MAX {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        }
+    }
+    match query.visit(&mut Targets) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => {
+            let message = format!("target lists can have at most {TARGET_ENTRIES_MAX} entries");
+            Err(Error::new("54011", message))
+        }
+    }
 }
 
 /// Leaves the innermost level; answers how many calls that ends.

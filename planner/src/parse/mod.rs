@@ -4,7 +4,7 @@
 mod copy;
 pub mod dialect;
 mod job;
-mod limits;
+pub mod limits;
 mod mapping;
 mod session;
 mod source;

@@ -18,6 +18,8 @@ pub struct Source<'a> {
     pub sql: &'a str,
     /// Byte offsets of the lines.
     lines: Vec<usize>,
+    /// Whether a column is a byte: a string of many statements asks for many places.
+    is_ascii: bool,
 }
 
 impl<'a> Source<'a> {
@@ -32,7 +34,7 @@ impl<'a> Source<'a> {
         }
         let lines =
             std::iter::once(0).chain(sql.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        let source = Self { sql, lines };
+        let source = Self { sql, lines, is_ascii: sql.is_ascii() };
         let tokens = Tokenizer::new(&TidewaterDialect, sql)
             .tokenize_with_location()
             .map_err(|error| source.token_error(&error.message, error.location))?;
@@ -68,6 +70,9 @@ impl<'a> Source<'a> {
         let line = (location.line as usize).saturating_sub(1);
         let Some(&start) = self.lines.get(line) else { return self.sql.len() };
         let column = (location.column as usize).saturating_sub(1);
+        if self.is_ascii {
+            return self.sql.len().min(start + column);
+        }
         let rest = &self.sql[start..];
         rest.char_indices().nth(column).map_or(self.sql.len(), |(offset, _)| start + offset)
     }

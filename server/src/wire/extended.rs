@@ -12,7 +12,7 @@ use storage::{Datum, table::without_waiting};
 
 use crate::{
     answer::Progress,
-    connection::{Connection, Failure, must_wait},
+    connection::{Connection, Failure, caught, must_wait},
     execute::Work,
     session::{Block, OpenRows, Portal, PortalState, PreparedEntry, RowTag},
     transaction::{ends_block, first_word},
@@ -304,7 +304,7 @@ impl Connection {
         plan: &Arc<KeyedPlan>,
         values: Vec<Datum>,
     ) -> Result<KeyedOutcome, Failure> {
-        match without_waiting(|| plan.run(&mut self.session.planner, &values)) {
+        match caught(|| without_waiting(|| plan.run(&mut self.session.planner, &values))) {
             Err(error) if must_wait(&error) => {
                 let plan = Arc::clone(plan);
                 self.begin_statement();

@@ -1,7 +1,9 @@
 //! Messages to the client, gathered in one buffer and written in as few calls as possible.
 //! Nothing is flushed behind the caller's back: the sub-protocols say when.
 
-use bytes::{BufMut, BytesMut};
+use std::{io::ErrorKind, time::Duration};
+
+use bytes::{Buf, BufMut, BytesMut};
 use pgwire::messages::{
     Message,
     copy::{CopyInResponse, CopyOutResponse},
@@ -12,7 +14,7 @@ use pgwire::messages::{
     },
 };
 use planner::{Error, OutputColumn, SqlType};
-use tokio::{io::AsyncWriteExt, net::tcp::OwnedWriteHalf};
+use tokio::net::tcp::OwnedWriteHalf;
 
 use super::{
     error::{Severity, fields, notice_fields},
@@ -31,21 +33,35 @@ pub struct Outbound {
     socket: OwnedWriteHalf,
     /// Frames that are not written yet.
     pub buffer: BytesMut,
+    /// How long one write may wait for the client.
+    patience: Duration,
 }
 
 impl Outbound {
-    /// An empty buffer before `socket`.
-    pub fn new(socket: OwnedWriteHalf) -> Self {
-        Self { socket, buffer: BytesMut::with_capacity(4096) }
+    /// An empty buffer before `socket`, of whose client `patience` is had.
+    pub fn new(socket: OwnedWriteHalf, patience: Duration) -> Self {
+        Self { socket, buffer: BytesMut::with_capacity(4096), patience }
     }
 
-    /// Writes everything gathered.
+    /// Writes everything gathered. An error if the client takes no byte of it for the patience
+    /// there is. Cancel safe: what was written is no longer in the buffer.
     pub async fn flush(&mut self) -> std::io::Result<()> {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        self.socket.write_all(&self.buffer).await?;
-        self.buffer.clear();
+        while !self.buffer.is_empty() {
+            match self.socket.try_write(&self.buffer) {
+                Ok(count) => self.buffer.advance(count),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let writable = tokio::time::timeout(self.patience, self.socket.writable());
+                    writable.await.map_err(|_| {
+                        tracing::info!("client takes nothing of what is sent to it");
+                        std::io::Error::from(ErrorKind::TimedOut)
+                    })??;
+                }
+                Err(error) => return Err(error),
+            }
+        }
         if self.buffer.capacity() > 4 * FLUSH_BYTES {
             self.buffer = BytesMut::with_capacity(4096);
         }

@@ -6,7 +6,7 @@ use planner::Statement;
 use storage::table::without_waiting;
 
 use crate::{
-    connection::{Connection, Failure, must_wait},
+    connection::{Connection, Failure, caught, must_wait},
     execute::Work,
     session::Block,
     transaction::ends_block,
@@ -65,7 +65,7 @@ impl Connection {
         let start = self.outbound.buffer.len();
         // This thread serves others too, so a statement that must wait for another client's block
         // goes the slow way.
-        let ran = without_waiting(|| plan.run(&mut self.session.planner, &values));
+        let ran = caught(|| without_waiting(|| plan.run(&mut self.session.planner, &values)));
         if ran.as_ref().is_err_and(must_wait) {
             return false;
         }

@@ -91,7 +91,7 @@ pub async fn serve(shared: Arc<Shared>, socket: TcpStream) {
         () = shared.shutdown.cancelled() => Some(Err(shutting_down())),
     };
     let Some(start) = start else { return };
-    let mut outbound = Outbound::new(writer);
+    let mut outbound = Outbound::new(writer, shared.write_timeout);
     let greeted = match start {
         Ok(Packet::Cancel { session_id, secret }) => {
             return shared.directory.cancel_by_secret(session_id, secret);

@@ -33,7 +33,7 @@ mod tail;
 mod versions;
 
 pub use handle::{KeyedWrite, RowVersion, ScanLane, Table, TableStats, WriteMode, WriteSummary};
-pub use patience::without_waiting;
+pub use patience::{stoppable, without_waiting};
 pub use writer::{ReadView, Writer};
 
 #[cfg(test)]

@@ -1,10 +1,18 @@
 //! Whether the present thread may wait for another writer. A thread that serves many clients may
-//! not: the client it would wait for could be one of its own.
+//! not: the client it would wait for could be one of its own. And whether it must stop waiting,
+//! because nobody wants its answer any more.
 
-use std::cell::Cell;
+use std::{
+    cell::{Cell, RefCell},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 thread_local! {
     static MAY_WAIT: Cell<bool> = const { Cell::new(true) };
+    static STOP: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
 }
 
 /// Runs `work` without waiting for pending writers or moving partitions: where it would wait, it
@@ -19,6 +27,25 @@ pub fn without_waiting<T>(work: impl FnOnce() -> T) -> T {
     }
     let _restore = Restore(MAY_WAIT.replace(false));
     work()
+}
+
+/// Runs `work`, whose waits end with Conflict soon after `stop` is set: by whoever cancels the
+/// statement that the present thread runs.
+pub fn stoppable<T>(stop: &Arc<AtomicBool>, work: impl FnOnce() -> T) -> T {
+    /// Forgets the flag, also after a panic.
+    struct Forget(Option<Arc<AtomicBool>>);
+    impl Drop for Forget {
+        fn drop(&mut self) {
+            STOP.set(self.0.take());
+        }
+    }
+    let _forget = Forget(STOP.replace(Some(Arc::clone(stop))));
+    work()
+}
+
+/// Whether the present thread was told to stop waiting.
+pub(crate) fn is_stopped() -> bool {
+    STOP.with_borrow(|stop| stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed)))
 }
 
 /// Whether the present thread may wait.

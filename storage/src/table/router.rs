@@ -16,7 +16,7 @@ use super::{
     memory::Memory,
     op::{Answer, Op, Output, Request, Run, Status},
     owner::{Holding, Owner},
-    patience::may_wait,
+    patience::{is_stopped, may_wait},
     schema::TableSchema,
     writer::{ReadView, Writers},
 };
@@ -272,7 +272,7 @@ impl Router {
         partition: PartitionId,
         patience: &mut Patience,
     ) -> Result<()> {
-        if !may_wait() {
+        if !may_wait() || is_stopped() {
             return Err(Error::Conflict);
         }
         if let Status::Retry { writer: Some(writer) } = status {

@@ -23,12 +23,15 @@ use std::{
 use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
 
-use super::{op::Run, router::Router};
+use super::{op::Run, patience::is_stopped, router::Router};
 use crate::{Error, Result, cluster::control::ObjectId, partition::PartitionId};
 
 /// How long a statement waits for another pending writer before it fails with Conflict: longer
 /// than any statement of ours holds a key, short enough for two that wait for each other.
 const WRITER_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Parts of that wait, after each of which the waiting statement may have been cancelled.
+const WRITER_WAIT_SLICES: u32 = 100;
 
 /// Outcome of a writer that is still pending, and of one that was aborted. Stamps are between.
 const PENDING: u64 = 0;
@@ -267,8 +270,16 @@ impl Writers {
         let is_pending = |state: &mut State| {
             state.cells.get(&id).is_some_and(|cell| cell.fate() == Fate::Pending)
         };
-        let result = self.ended.wait_while_for(&mut state, is_pending, WRITER_WAIT_MAX);
-        if result.timed_out() { Err(Error::Conflict) } else { Ok(()) }
+        for _ in 0..WRITER_WAIT_SLICES {
+            if is_stopped() {
+                return Err(Error::Conflict);
+            }
+            let slice = WRITER_WAIT_MAX / WRITER_WAIT_SLICES;
+            if !self.ended.wait_while_for(&mut state, is_pending, slice).timed_out() {
+                return Ok(());
+            }
+        }
+        Err(Error::Conflict)
     }
 
     /// Flips a pending writer; answers whether it was pending.
