@@ -36,16 +36,19 @@ impl Grid {
         if config.partition_count == 0 {
             return Err(Error::Invalid("a grid has at least one partition".to_owned()));
         }
-        let router = Router::new(&config);
+        let router = Router::new(&config, &env.network);
         let tables = Arc::new(Tables { router, open: Mutex::default() });
         let control = {
             let tables = Arc::clone(&tables);
-            Control::new(move |command, id| {
-                if let Command::DropRelation { kind: "table", .. } = command {
-                    tables.drop_table(id);
+            Control::new(move |command, id, state| match command {
+                Command::DropRelation { kind: "table", .. } => tables.drop_table(id),
+                Command::Assign(_) | Command::Reassign { .. } => {
+                    tables.router.assign(&state.assignment);
                 }
+                _ => {}
             })
         };
+        control.submit(&Command::Assign(Router::first_assignment(&config)))?;
         Ok(Arc::new(Self { config, env, control, metrics: Arc::default(), tables }))
     }
 
@@ -108,7 +111,14 @@ impl Grid {
     /// Moves a partition with all its rows to another of the simulated owners, as a migration
     /// between members will: operations under way are answered Moved or Retry and follow.
     pub fn move_partition(&self, partition: PartitionId, owner: u16) -> Result<()> {
-        self.tables.router.move_partition(partition, owner)
+        let agree = || self.control.submit(&Command::Reassign { partition, owner }).map(drop);
+        self.tables.router.move_partition(partition, owner, agree)
+    }
+
+    /// Answers that simulated owners remember, in case they are asked for again.
+    #[cfg(test)]
+    pub(crate) fn remembered_count(&self) -> usize {
+        self.tables.router.remembered_count()
     }
 
     /// Tidies all tables: drops row versions that no view needs any more and compacts. Writers do

@@ -1,10 +1,12 @@
-//! The only doors to the outside world: clock, randomness and threads (sockets and files follow
-//! with their first user). Everything else in the workspace gets time and chance from here.
+//! The only doors to the outside world: clock, randomness, threads and the network between owners
+//! (sockets and files follow with their first user). Everything else in the workspace gets time and chance from here.
 
 pub mod clock;
+pub mod network;
 pub mod rng;
 
 pub use clock::{Clock, SimClock, SystemClock};
+pub use network::Network;
 pub use rng::Rng;
 
 use std::sync::Arc;
@@ -17,17 +19,34 @@ pub struct Env {
     pub clock: Arc<dyn Clock>,
     /// Where seeds come from; draw a seed once and keep your own [`Rng`].
     pub rng: Rng,
+    /// What carries messages between owners.
+    pub network: Network,
 }
 
 impl Env {
     /// The machine's clock and randomness.
     pub fn real() -> Self {
-        Self { clock: Arc::new(SystemClock::default()), rng: Rng::from_machine() }
+        Self {
+            clock: Arc::new(SystemClock::default()),
+            rng: Rng::from_machine(),
+            network: Network::Reliable,
+        }
     }
 
     /// A world whose whole future is `seed`'s; the clock is returned so that the test can move it.
     pub fn simulated(seed: u64) -> (Self, Arc<SimClock>) {
         let clock = Arc::new(SimClock::at(1_700_000_000_000_000));
-        (Self { clock: Arc::clone(&clock) as Arc<dyn Clock>, rng: Rng::seeded(seed) }, clock)
+        let env = Self {
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            rng: Rng::seeded(seed),
+            network: Network::Reliable,
+        };
+        (env, clock)
+    }
+
+    /// The same world, in which messages between owners are lost, repeated and delayed as `seed`
+    /// says.
+    pub fn with_faulty_network(self, seed: u64) -> Self {
+        Self { network: Network::faulty(seed), ..self }
     }
 }

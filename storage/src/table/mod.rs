@@ -21,6 +21,8 @@ mod codec;
 mod column;
 mod compaction;
 mod index;
+mod link;
+mod mailbox;
 mod memory;
 mod op;
 mod owner;

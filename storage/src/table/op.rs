@@ -28,9 +28,11 @@ use crate::{
 /// An operation on its way to an owner.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Request<'a> {
-    /// Unique in this member's life: names the operation in traces (and, between members, makes a
-    /// repeated delivery recognisable).
+    /// Unique in its caller's life: makes a repeated delivery recognisable. 0 for an owner in the
+    /// caller's own hands.
     pub(crate) id: u64,
+    /// The caller will never again send an operation with a smaller id: it has the answer.
+    pub(crate) unanswered_from: u64,
     /// The assignment it was routed by.
     pub(crate) assignment_version: u64,
     pub(crate) table: ObjectId,
@@ -180,6 +182,30 @@ impl Run {
 }
 
 impl Op<'_> {
+    /// Whether it must not be executed twice.
+    pub(crate) fn changes_rows(&self) -> bool {
+        match self {
+            Op::Write { .. } | Op::WriteBatch { .. } | Op::ModifyBatch { .. } => true,
+            Op::Truncate { .. } => true,
+            // To settle again is to find nothing left.
+            Op::Settle { .. } => false,
+            Op::Get { .. } | Op::GetMany { .. } | Op::Capture { .. } | Op::Stats { .. } => false,
+        }
+    }
+
+    /// All of it: what is left of an operation that was refused.
+    pub(crate) fn runs(&self) -> Vec<Run> {
+        match self {
+            Op::Get { partition, .. } | Op::Write { partition, .. } => vec![Run::whole(*partition)],
+            Op::GetMany { keys, .. } | Op::ModifyBatch { keys, .. } => keys.runs.clone(),
+            Op::WriteBatch { rows, .. } => rows.runs.clone(),
+            Op::Capture { partitions, .. }
+            | Op::Settle { partitions }
+            | Op::Truncate { partitions }
+            | Op::Stats { partitions, .. } => partitions.clone(),
+        }
+    }
+
     /// The runs of an operation with rows: what its answer's `left` is counted in.
     pub(crate) fn row_runs(&self) -> &[Run] {
         match self {

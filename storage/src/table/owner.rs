@@ -1,12 +1,14 @@
 //! `Owner`: executes operations on the partitions it owns, each under its own short lock.
 //! Only an owner touches rows; a partition it does not own is answered Moved, one on its way
-//! Retry, and it never waits for a writer.
+//! Retry, and it never waits for a writer. An operation routed by an assignment older than the one
+//! that gave it the partition is answered Moved too: it may have been executed elsewhere since.
 
 use std::{
     collections::HashMap,
+    ops::Deref,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
 };
 
@@ -38,6 +40,8 @@ pub(crate) struct Owner {
     memory: Arc<Memory>,
     /// One [`Holding`] per partition; written by moves, read under a partition's lock.
     holdings: Vec<AtomicU8>,
+    /// The assignment version that gave it each partition last; written by moves.
+    since: Vec<AtomicU64>,
     tables: RwLock<HashMap<ObjectId, Arc<OwnedTable>>>,
 }
 
@@ -63,6 +67,12 @@ struct OwnedTable {
     is_dropped: AtomicBool,
 }
 
+/// A table and the assignment version by which an operation on it was routed.
+struct Addressed {
+    table: Arc<OwnedTable>,
+    assignment_version: u64,
+}
+
 /// Why a partition cannot be worked on.
 type Refusal = Status;
 
@@ -78,7 +88,8 @@ impl Owner {
             let owned = owns(PartitionId(partition));
             AtomicU8::new(if owned { Holding::Owned } else { Holding::Absent } as u8)
         });
-        Self { writers, memory, holdings: holdings.collect(), tables: RwLock::default() }
+        let since = (0..partition_count).map(|_| AtomicU64::new(0)).collect();
+        Self { writers, memory, holdings: holdings.collect(), since, tables: RwLock::default() }
     }
 
     /// Begins to serve a table.
@@ -111,6 +122,7 @@ impl Owner {
                 _ => Err(Error::NotFound { kind: "table", name: request.table.0.to_string() }),
             };
         };
+        let table = Addressed { table, assignment_version: request.assignment_version };
         match &request.op {
             Op::Get { partition, hash, key, projection, snapshot } => {
                 self.get(&table, *partition, (*hash, key), projection, snapshot)
@@ -173,9 +185,15 @@ impl Owner {
         }
     }
 
-    /// Whether this owner has a partition.
+    /// Whether this owner has a partition from now on.
     pub(crate) fn hold(&self, partition: PartitionId, holding: Holding) {
         self.holdings[usize::from(partition.0)].store(holding as u8, Ordering::SeqCst);
+    }
+
+    /// This owner has a partition from assignment `version` on.
+    pub(crate) fn take_over(&self, partition: PartitionId, version: u64) {
+        self.since[usize::from(partition.0)].store(version, Ordering::SeqCst);
+        self.hold(partition, Holding::Owned);
     }
 
     /// Hands the rows of a partition that is [`Holding::Leaving`] here over to `target`.
@@ -193,7 +211,7 @@ impl Owner {
 
     fn get(
         &self,
-        table: &OwnedTable,
+        table: &Addressed,
         partition: PartitionId,
         (hash, key): (u64, &[Datum]),
         projection: &[usize],
@@ -222,7 +240,7 @@ impl Owner {
 
     fn write(
         &self,
-        table: &OwnedTable,
+        table: &Addressed,
         partition: PartitionId,
         hash: u64,
         write: &KeyedWrite,
@@ -263,7 +281,7 @@ impl Owner {
 
     fn get_many(
         &self,
-        table: &OwnedTable,
+        table: &Addressed,
         keys: &RoutedRows,
         projection: &[usize],
     ) -> Result<Answer> {
@@ -306,7 +324,7 @@ impl Owner {
 
     fn modify_batch(
         &self,
-        table: &OwnedTable,
+        table: &Addressed,
         writer: u64,
         snapshot: &Snapshot,
         keys: &RoutedRows,
@@ -336,7 +354,7 @@ impl Owner {
         })
     }
 
-    fn stats(&self, table: &OwnedTable, partitions: &[Run], snapshot: &Snapshot) -> Result<Answer> {
+    fn stats(&self, table: &Addressed, partitions: &[Run], snapshot: &Snapshot) -> Result<Answer> {
         let mut stats = Vec::with_capacity(partitions.len());
         let left = self.each_partition(table, partitions, |_, _, rows| {
             stats.push(rows.as_ref().map_or_else(TableStats::default, |rows| TableStats {
@@ -351,7 +369,7 @@ impl Owner {
     /// Calls `write` for at most [`ROWS_PER_LOCK`] rows at a time, until somebody is in the way.
     fn each_run(
         &self,
-        table: &OwnedTable,
+        table: &Addressed,
         routed: &RoutedRows,
         mut write: impl FnMut(
             Context<'_>,
@@ -396,7 +414,7 @@ impl Owner {
     /// Calls `visit` with each partition under its lock; it answers the writer in its way.
     fn each_partition(
         &self,
-        table: &OwnedTable,
+        table: &Addressed,
         partitions: &[Run],
         mut visit: impl FnMut(Context<'_>, PartitionId, &mut Option<Box<Rows>>) -> Result<Option<u64>>,
     ) -> Result<Left> {
@@ -444,13 +462,17 @@ impl Owner {
     }
 
     /// Whether a partition, whose lock is held, may be worked on. NotFound after a drop.
-    fn check(&self, table: &OwnedTable, partition: PartitionId) -> Result<Result<(), Refusal>> {
+    fn check(&self, table: &Addressed, partition: PartitionId) -> Result<Result<(), Refusal>> {
         if table.is_dropped.load(Ordering::SeqCst) {
             let name = table.schema.record.name.name.clone();
             return Err(Error::NotFound { kind: "table", name });
         }
-        let holding = self.holdings[usize::from(partition.0)].load(Ordering::SeqCst);
-        Ok(if holding == Holding::Owned as u8 {
+        let number = usize::from(partition.0);
+        let holding = self.holdings[number].load(Ordering::SeqCst);
+        let is_outdated = table.assignment_version < self.since[number].load(Ordering::SeqCst);
+        Ok(if holding == Holding::Owned as u8 && is_outdated {
+            Err(Status::Moved)
+        } else if holding == Holding::Owned as u8 {
             Ok(())
         } else if holding == Holding::Leaving as u8 {
             Err(Status::Retry { writer: None })
@@ -462,6 +484,14 @@ impl Owner {
     fn writer(&self, id: u64) -> Result<Arc<WriterCell>> {
         let cell = self.writers.cell(id);
         cell.ok_or_else(|| Error::WrongState("the writer has already ended".to_owned()))
+    }
+}
+
+impl Deref for Addressed {
+    type Target = OwnedTable;
+
+    fn deref(&self) -> &OwnedTable {
+        &self.table
     }
 }
 

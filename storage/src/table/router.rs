@@ -1,18 +1,14 @@
 //! `Router`: finds the owner of a partition, sends it the operation and handles all it may say.
-//! Waiting for a writer or for a partition on the move happens here, never at the owner.
+//! Waiting for a writer or for a partition on the move happens here, never at the owner. Who owns
+//! what is the control state's to say; the router keeps the last assignment it was told.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::{
     codec,
+    link::Link,
     memory::Memory,
     op::{Answer, Op, Output, Request, Run, Status},
     owner::{Holding, Owner},
@@ -20,7 +16,12 @@ use super::{
     schema::TableSchema,
     writer::{ReadView, Writers},
 };
-use crate::{Error, GridConfig, Result, cluster::control::ObjectId, partition::PartitionId};
+use crate::{
+    Error, GridConfig, Result,
+    cluster::control::{ObjectId, state::Assignment},
+    env::Network,
+    partition::PartitionId,
+};
 
 /// How long one wait for a new assignment lasts, and how many there are before the partition is
 /// reported unavailable: together as long as a wait for a writer.
@@ -35,20 +36,15 @@ const WRITER_WAITS_MAX: u32 = 100;
 pub(crate) struct Router {
     writers: Arc<Writers>,
     owners: Vec<Owner>,
-    /// Written by moves of a partition, read by every operation.
+    /// The way to owners that are not in our own hands: when several are simulated.
+    link: Option<Link>,
+    /// As the control state has it: positions in [`Router::owners`]. Written by its commands, read
+    /// by every operation.
     assignment: RwLock<Assignment>,
     /// Notified, with this mutex, after each change of the assignment.
     assignment_changed: (Mutex<()>, Condvar),
-    request_id_last: AtomicU64,
-}
-
-/// Which owner has which partition.
-#[derive(Debug)]
-struct Assignment {
-    /// Counts the moves.
-    version: u64,
-    /// Position in [`Router::owners`] by partition.
-    owners: Vec<u16>,
+    /// Held for a move: one at a time.
+    moving: Mutex<()>,
 }
 
 /// Counts the waits of one operation, so that it ends.
@@ -59,12 +55,13 @@ struct Patience {
 }
 
 impl Router {
-    /// A router to as many owners as configured, partitions dealt to them in turn.
-    pub(crate) fn new(config: &GridConfig) -> Arc<Self> {
+    /// A router to as many owners as configured, reached over `network` if they are several.
+    /// Partitions are dealt to them in turn; [`Router::assign`] says so.
+    pub(crate) fn new(config: &GridConfig, network: &Network) -> Arc<Self> {
         let writers = Writers::new();
         let memory = Memory::new(config.table_memory_max);
         let count = config.simulated_owners.max(1);
-        let owners: Vec<_> = (0..config.partition_count).map(|p| p % count).collect();
+        let owners = Self::first_assignment(config);
         let new_owner = |owner: u16| {
             let owns = |partition: PartitionId| owners[usize::from(partition.0)] == owner;
             let (writers, memory) = (Arc::clone(&writers), Arc::clone(&memory));
@@ -73,10 +70,24 @@ impl Router {
         Arc::new(Self {
             owners: (0..count).map(new_owner).collect(),
             writers,
-            assignment: RwLock::new(Assignment { version: 1, owners }),
+            link: (count > 1).then(|| Link::new(network.clone(), count)),
+            assignment: RwLock::new(Assignment { version: 0, owners: Arc::new(owners) }),
             assignment_changed: Default::default(),
-            request_id_last: AtomicU64::new(0),
+            moving: Mutex::default(),
         })
+    }
+
+    /// The owner that each partition of a new grid has.
+    pub(crate) fn first_assignment(config: &GridConfig) -> Vec<u16> {
+        let count = config.simulated_owners.max(1);
+        (0..config.partition_count).map(|partition| partition % count).collect()
+    }
+
+    /// Routes by this assignment from now on.
+    pub(crate) fn assign(&self, assignment: &Assignment) {
+        *self.assignment.write() = assignment.clone();
+        let _waiting = self.assignment_changed.0.lock();
+        self.assignment_changed.1.notify_all();
     }
 
     /// Number of partitions.
@@ -164,31 +175,46 @@ impl Router {
         self.call_many(table, runs, |partitions| Op::Settle { partitions }, |_, _| ())
     }
 
-    /// Moves a partition with the rows of all tables to another owner. Invalid for an owner or
-    /// partition that does not exist.
-    pub(crate) fn move_partition(&self, partition: PartitionId, target: u16) -> Result<()> {
+    /// Moves a partition with the rows of all tables to another owner; `agree` makes the new owner
+    /// everybody's once the rows are there. Invalid for an owner or partition that does not exist.
+    pub(crate) fn move_partition(
+        &self,
+        partition: PartitionId,
+        target: u16,
+        agree: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
         let Some(target_owner) = self.owners.get(usize::from(target)) else {
             return Err(Error::Invalid(format!("there is no owner {target}")));
         };
         if partition.0 >= self.partition_count() {
             return Err(Error::Invalid(format!("there is no partition {}", partition.0)));
         }
-        // One move at a time: the write lock is not enough, since it is not held during the move.
-        let _moving = self.assignment_changed.0.lock();
-        let (_, source) = self.route(partition);
-        if source != target {
-            let source = &self.owners[usize::from(source)];
-            source.hold(partition, Holding::Leaving);
-            source.hand_over(partition, target_owner);
-            target_owner.hold(partition, Holding::Owned);
-            let mut assignment = self.assignment.write();
-            assignment.version += 1;
-            assignment.owners[usize::from(partition.0)] = target;
-            drop(assignment);
-            source.hold(partition, Holding::Absent);
-            self.assignment_changed.1.notify_all();
+        let _moving = self.moving.lock();
+        let (version, source) = self.route(partition);
+        if source == target {
+            return Ok(());
         }
+        let source = &self.owners[usize::from(source)];
+        source.hold(partition, Holding::Leaving);
+        source.hand_over(partition, target_owner);
+        target_owner.take_over(partition, version + 1);
+        let agreed = agree();
+        if agreed.is_err() {
+            // Nobody was routed to the target: back to where everybody looks for it.
+            target_owner.hold(partition, Holding::Leaving);
+            target_owner.hand_over(partition, source);
+            source.hold(partition, Holding::Owned);
+            target_owner.hold(partition, Holding::Absent);
+            return agreed;
+        }
+        source.hold(partition, Holding::Absent);
         Ok(())
+    }
+
+    /// Answers that owners remember.
+    #[cfg(test)]
+    pub(crate) fn remembered_count(&self) -> usize {
+        self.link.as_ref().map_or(0, Link::remembered_count)
     }
 
     fn route(&self, partition: PartitionId) -> (u64, u16) {
@@ -218,23 +244,21 @@ impl Router {
         table: ObjectId,
         op: Op<'_>,
     ) -> Result<Answer> {
-        let id = self.request_id_last.fetch_add(1, Ordering::Relaxed) + 1;
-        let request = Request { id, assignment_version, table, op };
-        let owner = &self.owners[usize::from(owner)];
-        if self.owners.len() == 1 {
-            owner.execute(&request)
-        } else {
-            self.send_bytes(owner, &request)
-        }
+        let mut request = Request { id: 0, unanswered_from: 0, assignment_version, table, op };
+        let Some(link) = &self.link else {
+            return self.owners[usize::from(owner)].execute(&request);
+        };
+        link.open(&mut request);
+        let answer = self.send_bytes(link, owner, &request);
+        link.close(request.id);
+        answer
     }
 
     /// Sends an operation the way it will go between members.
-    fn send_bytes(&self, owner: &Owner, request: &Request<'_>) -> Result<Answer> {
+    fn send_bytes(&self, link: &Link, owner: u16, request: &Request<'_>) -> Result<Answer> {
         let bytes = codec::encode_request(request)?;
         let arrived = codec::decode_request(&bytes)?;
-        let bytes = codec::encode_answer(owner.execute(&arrived))?;
-        let mut answer = codec::decode_answer(&bytes)?;
-        assert_eq!(arrived.id, request.id, "an answer to another operation");
+        let mut answer = link.send(&self.owners, owner, &bytes)?;
         // Rows were counted anew on their way: back to how the caller counts them.
         let sent = request.op.row_runs();
         let position = |run: &Run| {
@@ -291,5 +315,95 @@ impl Router {
             self.assignment_changed.1.wait_for(&mut guard, MOVE_WAIT);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+    use crate::{
+        Datum,
+        cluster::control::TableRecord,
+        partition::{hash_datums, partition_of_hash},
+        table::{KeyedWrite, WriteMode, mailbox::Mailbox},
+    };
+
+    /// A router to two owners that serve a table of one column, and its id.
+    fn router() -> (Arc<Router>, ObjectId) {
+        let config = GridConfig { simulated_owners: 2, ..GridConfig::default() };
+        let router = Router::new(&config, &Network::Reliable);
+        let owners = Arc::new(Router::first_assignment(&config));
+        router.assign(&Assignment { version: 1, owners });
+        let columns = vec![Field::new("k", DataType::Int64, false)];
+        let record = TableRecord::new("t", Arc::new(Schema::new(columns)), &[0]);
+        let schema = Arc::new(TableSchema::new(Arc::new(record)).unwrap());
+        router.add_table(&schema);
+        (router, schema.record.id)
+    }
+
+    fn insert(key: i64) -> (PartitionId, Op<'static>) {
+        let row = vec![Datum::Int(key)];
+        let hash = hash_datums(&row, &[DataType::Int64]).unwrap();
+        let partition = partition_of_hash(hash, 271);
+        let write = Cow::Owned(KeyedWrite::Put { mode: WriteMode::Insert, row });
+        (partition, Op::Write { partition, hash, write })
+    }
+
+    /// Moves a partition as the grid does.
+    fn move_to(router: &Router, partition: PartitionId, target: u16) {
+        let agree = || {
+            let mut next = router.assignment.read().clone();
+            Arc::make_mut(&mut next.owners)[usize::from(partition.0)] = target;
+            next.version += 1;
+            router.assign(&next);
+            Ok(())
+        };
+        router.move_partition(partition, target, agree).unwrap();
+    }
+
+    #[test]
+    fn operation_of_an_older_assignment_is_answered_moved() {
+        let (router, table) = router();
+        let (partition, op) = insert(7);
+        let (version, home) = router.route(partition);
+        let request = Request { id: 1, unanswered_from: 1, assignment_version: version, table, op };
+        let status = |request: &Request<'_>| {
+            router.owners[usize::from(home)].execute(request).unwrap().status
+        };
+        move_to(&router, partition, 1 - home);
+        assert_eq!(status(&request), Status::Moved, "somebody else owns it");
+        move_to(&router, partition, home);
+        assert_eq!(status(&request), Status::Moved, "it may have been executed there");
+        let (version, _) = router.route(partition);
+        assert_eq!(status(&Request { assignment_version: version, ..request }), Status::Done);
+    }
+
+    #[test]
+    fn repeated_operation_is_executed_once_and_answered_the_same() {
+        let (router, table) = router();
+        let mailbox = Mailbox::default();
+        let send = |id: u64, unanswered_from: u64, key: i64| {
+            let (partition, op) = insert(key);
+            let (assignment_version, owner) = router.route(partition);
+            let request = Request { id, unanswered_from, assignment_version, table, op };
+            let bytes = codec::encode_request(&request).unwrap();
+            mailbox.receive(&router.owners[usize::from(owner)], &bytes).unwrap()
+        };
+        let status = |answer: &[u8]| codec::decode_answer(answer).map(|answer| answer.status);
+        let first = send(1, 1, 7);
+        assert_eq!(status(&first).unwrap(), Status::Done);
+        assert_eq!(send(1, 1, 7), first, "not a duplicate key");
+        let refused = send(2, 1, 7);
+        assert!(matches!(status(&refused), Err(Error::DuplicateKey { .. })));
+        assert_eq!(send(2, 1, 7), refused, "errors are answers too");
+        assert_eq!(mailbox.remembered_count(), 2);
+        send(3, 3, 8);
+        assert_eq!(mailbox.remembered_count(), 1, "what was answered is forgotten");
+        assert_eq!(status(&send(2, 1, 9)).unwrap(), Status::Moved, "and comes too late");
+        assert_eq!(status(&send(4, 3, 9)).unwrap(), Status::Done);
     }
 }

@@ -15,6 +15,8 @@ use arrow::{
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
+mod network;
+
 use super::*;
 use crate::{
     Datum, Error, Grid, GridConfig, Row, cluster::control::TableRecord, datum::batch_of, env::Env,
@@ -28,7 +30,10 @@ fn grid(owners: u16) -> Arc<Grid> {
 }
 
 fn grid_of(partition_count: u16, simulated_owners: u16) -> Arc<Grid> {
-    let (env, _) = Env::simulated(1);
+    grid_in(Env::simulated(1).0, partition_count, simulated_owners)
+}
+
+fn grid_in(env: Env, partition_count: u16, simulated_owners: u16) -> Arc<Grid> {
     let config = GridConfig { partition_count, simulated_owners, ..GridConfig::default() };
     Grid::open(config, env).unwrap()
 }
@@ -426,12 +431,12 @@ fn a_count_needs_no_column() {
 }
 
 /// Random operations, pending writers and aborts included, tried on a table and on a map.
-fn tables_behave_like_a_map(seed: u64, owners: u16) {
+fn tables_behave_like_a_map(env: Env, seed: u64, owners: u16) -> Arc<Grid> {
     eprintln!("seed {seed}, {owners} owners");
     let mut random = SmallRng::seed_from_u64(seed);
     // Few partitions hold enough rows each to be sealed and compacted.
     let partition_count = *[3, 271].get(random.random_range(0..2)).unwrap();
-    let grid = grid_of(partition_count, owners);
+    let grid = grid_in(env, partition_count, owners);
     let table = table(&grid);
     let mut model = BTreeMap::new();
     let mut pinned: Vec<(ReadView, BTreeMap<i64, String>)> = Vec::new();
@@ -476,6 +481,7 @@ fn tables_behave_like_a_map(seed: u64, owners: u16) {
         assert_eq!(scan(&table, &view, 2), seen);
     }
     assert_eq!(scan(&table, &grid.read_view(), 2), model);
+    grid
 }
 
 /// One writer of several statements that commits or aborts; answers the model after it.
@@ -536,7 +542,7 @@ fn write_as_one(
 #[test]
 fn tables_behave_like_a_map_under_random_operations() {
     for seed in 0..10 {
-        tables_behave_like_a_map(seed, BOTH_WAYS[seed as usize % 2]);
+        tables_behave_like_a_map(Env::simulated(1).0, seed, BOTH_WAYS[seed as usize % 2]);
     }
 }
 

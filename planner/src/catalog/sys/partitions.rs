@@ -18,16 +18,17 @@ pub(super) const COLUMNS: Columns = &[
 ];
 
 pub(super) fn records(scope: &Scope<'_>) -> Result<Vec<Record>> {
-    let owner_count = i64::from(scope.parts.grid.config().simulated_owners.max(1));
+    let owners = &scope.state.assignment.owners;
     let mut records = Vec::new();
     for relation in scope.state.relations.values() {
         let Relation::Table(record) = relation else { continue };
         let Ok(table) = scope.parts.grid.table(record.id) else { continue };
-        for (partition, stats) in (0i64..).zip(table.partition_stats()) {
+        let partitions = owners.iter().zip(table.partition_stats());
+        for (partition, (owner, stats)) in (0i64..).zip(partitions) {
             records.push(vec![
                 ("table_name", record.name.name.clone().into()),
                 ("partition_id", partition.into()),
-                ("owner", (partition % owner_count).into()),
+                ("owner", i64::from(*owner).into()),
                 ("rows", (stats.rows as i64).into()),
                 ("bytes", (stats.bytes as i64).into()),
             ]);

@@ -1,6 +1,8 @@
 //! The commands that change the control state; nothing else does.
 //! Ids are drawn by `apply` from the state's own counter, never by the caller.
 
+use crate::partition::PartitionId;
+
 use super::records::{
     JobRecord, JobStatus, MappingRecord, ObjectId, ObjectName, TableRecord, ViewRecord,
 };
@@ -53,4 +55,14 @@ pub enum Command {
     },
     /// Removes a job.
     DropJob(ObjectId),
+    /// Gives every partition its first owner, by position.
+    Assign(Vec<u16>),
+    /// Gives a partition, whose rows are there already, to another owner. Invalid for a partition
+    /// that does not exist.
+    Reassign {
+        /// The partition.
+        partition: PartitionId,
+        /// Its new owner.
+        owner: u16,
+    },
 }

@@ -8,7 +8,7 @@ use super::{
     command::Command,
     records::{JobRecord, JobStatus, MappingRecord, ObjectId, ObjectName, TableRecord, ViewRecord},
 };
-use crate::{Error, Result};
+use crate::{Error, Result, partition::PartitionId};
 
 /// A relation of the catalog.
 #[derive(Debug, Clone)]
@@ -34,6 +34,17 @@ pub struct ControlState {
     pub jobs: BTreeMap<ObjectId, Arc<JobRecord>>,
     /// The last id given away.
     pub object_id_last: u64,
+    /// Who owns which partition.
+    pub assignment: Assignment,
+}
+
+/// Which owner has which partition. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Assignment {
+    /// Counts its changes: operations say by which version they were routed.
+    pub version: u64,
+    /// Owner by partition.
+    pub owners: Arc<Vec<u16>>,
 }
 
 /// The one place where commands are put in order and applied.
@@ -45,11 +56,11 @@ pub struct Control {
     on_applied: Option<OnApplied>,
 }
 
-/// What a member does about an applied command.
-type OnApplied = Box<dyn Fn(&Command, ObjectId) + Send + Sync>;
+/// What a member does about an applied command, told the state after it.
+type OnApplied = Box<dyn Fn(&Command, ObjectId, &ControlState) + Send + Sync>;
 
 impl ControlState {
-    /// Applies a command: pure, all or nothing. Answers the id of the object it is about.
+    /// Applies a command: pure, all or nothing. Answers the id of the object it is about, 0 for none.
     pub fn apply(&mut self, command: &Command) -> Result<ObjectId> {
         let (id, is_catalog_change) = match command {
             Command::CreateTable(record) => (
@@ -79,6 +90,15 @@ impl ControlState {
             Command::SetJobError { id, error } => {
                 self.job_mut(*id)?.last_error = error.clone();
                 (*id, false)
+            }
+            Command::Assign(owners) => {
+                self.assignment.version += 1;
+                self.assignment.owners = Arc::new(owners.clone());
+                (ObjectId(0), false)
+            }
+            Command::Reassign { partition, owner } => {
+                self.reassign(*partition, *owner)?;
+                (ObjectId(0), false)
             }
             Command::DropJob(id) => {
                 self.jobs.remove(id).ok_or_else(|| not_found("job", id.0.to_string()))?;
@@ -170,6 +190,16 @@ impl ControlState {
         Ok(())
     }
 
+    fn reassign(&mut self, partition: PartitionId, owner: u16) -> Result<()> {
+        let owners = Arc::make_mut(&mut self.assignment.owners);
+        let Some(place) = owners.get_mut(usize::from(partition.0)) else {
+            return Err(Error::Invalid(format!("there is no partition {}", partition.0)));
+        };
+        *place = owner;
+        self.assignment.version += 1;
+        Ok(())
+    }
+
     fn job_mut(&mut self, id: ObjectId) -> Result<&mut JobRecord> {
         let job = self.jobs.get_mut(&id).ok_or_else(|| not_found("job", id.0.to_string()))?;
         Ok(Arc::make_mut(job))
@@ -198,8 +228,10 @@ impl Relation {
 
 impl Control {
     /// A control whose `on_applied` is called, in order, after each applied command with the
-    /// command and the id of the object it is about: what this member does about it.
-    pub fn new(on_applied: impl Fn(&Command, ObjectId) + Send + Sync + 'static) -> Self {
+    /// command, the id of the object it is about and the state: what this member does about it.
+    pub fn new(
+        on_applied: impl Fn(&Command, ObjectId, &ControlState) + Send + Sync + 'static,
+    ) -> Self {
         Self { state: RwLock::default(), on_applied: Some(Box::new(on_applied)) }
     }
 
@@ -215,7 +247,7 @@ impl Control {
         let id = next.apply(command)?;
         *published = Arc::new(next);
         if let Some(on_applied) = &self.on_applied {
-            on_applied(command, id);
+            on_applied(command, id, &published);
         }
         Ok(id)
     }

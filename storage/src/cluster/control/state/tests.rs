@@ -137,7 +137,7 @@ fn terminal_states_have_no_way_out_and_failed_is_always_near() {
 #[test]
 fn an_applied_command_is_announced_and_a_refused_one_is_not() {
     let (sender, receiver) = std::sync::mpsc::channel();
-    let control = Control::new(move |command, id| {
+    let control = Control::new(move |command, id, _| {
         sender.send((matches!(command, Command::DropRelation { .. }), id.0)).unwrap();
     });
     control.submit(&table("t")).unwrap();
