@@ -40,10 +40,6 @@ use crate::{
     rules,
 };
 
-/// Memory that all running queries together may take for hash tables and sorts, in bytes. A query
-/// that asks for more fails with 53200; nothing spills to disk.
-pub const QUERY_MEMORY_MAX: usize = 4 << 30;
-
 /// Rows in a batch that DataFusion makes.
 pub const BATCH_ROWS: usize = 8_192;
 
@@ -79,7 +75,7 @@ impl Context {
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
         let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(GreedyMemoryPool::new(QUERY_MEMORY_MAX)))
+            .with_memory_pool(Arc::new(GreedyMemoryPool::new(parts.query_memory_max)))
             .with_disk_manager_builder(
                 DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled),
             )

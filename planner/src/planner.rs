@@ -79,6 +79,9 @@ pub struct PlannerParts {
     pub connectors: Connectors,
     /// Connections.
     pub directory: Arc<dyn SessionDirectory>,
+    /// Memory that all running queries together may take for hash tables and sorts, in bytes. A
+    /// query that asks for more fails with 53200; nothing spills to disk.
+    pub query_memory_max: usize,
 }
 
 /// One parsed statement.

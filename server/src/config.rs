@@ -11,6 +11,9 @@ use crate::args::Args;
 /// Connections served at once unless the config file says otherwise.
 const CONNECTIONS_DEFAULT: usize = 1000;
 
+/// Bytes for hash tables and sorts: what a machine that also holds tables can spare.
+const QUERY_MEMORY_DEFAULT: usize = 4 << 30;
+
 /// How long a client may take nothing: longer than somebody reads a page of a stream, short enough
 /// that a forgotten one does not hold its query for a night.
 const WRITE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
@@ -34,6 +37,8 @@ pub struct ServerConfig {
     pub queue_capacity: usize,
     /// Bytes all tables together may take.
     pub table_memory_max: usize,
+    /// Bytes all running queries together may take for hash tables and sorts.
+    pub query_memory_max: usize,
     /// Clients served at once.
     pub connection_max: usize,
     /// How long a client may take none of what is sent to it before its connection ends.
@@ -65,6 +70,7 @@ struct File {
     simulated_owners: Option<u16>,
     queue_capacity: Option<usize>,
     table_memory_mb: Option<usize>,
+    query_memory_mb: Option<usize>,
     max_connections: Option<usize>,
     write_timeout_s: Option<u64>,
 }
@@ -77,6 +83,7 @@ impl Default for ServerConfig {
             simulated_owners: 1,
             queue_capacity: QUEUE_CAPACITY_DEFAULT,
             table_memory_max: usize::MAX,
+            query_memory_max: QUERY_MEMORY_DEFAULT,
             connection_max: CONNECTIONS_DEFAULT,
             write_timeout: WRITE_TIMEOUT_DEFAULT,
         }
@@ -100,6 +107,7 @@ impl ServerConfig {
         }
         let file = args.config.as_deref().map(File::read).transpose()?.unwrap_or_default();
         let default = Self::default();
+        let query_memory_max = file.query_memory_mb.map(|mb| mb.saturating_mul(1 << 20));
         let table_memory_max = file.table_memory_mb.map(|mb| mb.saturating_mul(1 << 20));
         let config = Self {
             listen: args.listen.or(file.listen).unwrap_or(default.listen),
@@ -107,6 +115,7 @@ impl ServerConfig {
             simulated_owners: file.simulated_owners.unwrap_or(default.simulated_owners),
             queue_capacity: file.queue_capacity.unwrap_or(default.queue_capacity),
             table_memory_max: table_memory_max.unwrap_or(default.table_memory_max),
+            query_memory_max: query_memory_max.unwrap_or(default.query_memory_max),
             connection_max: file.max_connections.unwrap_or(default.connection_max),
             write_timeout: file.write_timeout_s.map_or(default.write_timeout, Duration::from_secs),
         };
@@ -124,12 +133,13 @@ impl ServerConfig {
                 self.listen
             )));
         }
-        let bounds: [(&str, usize, std::ops::RangeInclusive<usize>); 6] = [
+        let bounds: [(&str, usize, std::ops::RangeInclusive<usize>); 7] = [
             ("workers", self.worker_count, 1..=1024),
             ("simulated_owners", usize::from(self.simulated_owners), 1..=64),
             ("queue_capacity", self.queue_capacity, 1..=1 << 20),
             ("max_connections", self.connection_max, 1..=100_000),
             ("write_timeout_s", self.write_timeout.as_secs() as usize, 1..=86_400),
+            ("query_memory_mb", self.query_memory_max >> 20, 1..=usize::MAX),
             ("table_memory_mb", self.table_memory_max >> 20, 1..=usize::MAX),
         ];
         for (name, value, range) in bounds {

@@ -100,6 +100,7 @@ impl Server {
             jobs: Arc::clone(&jobs),
             connectors: connectors(),
             directory: Arc::clone(&directory) as Arc<dyn SessionDirectory>,
+            query_memory_max: config.query_memory_max,
         });
         let shared = Arc::new(Shared {
             planner,

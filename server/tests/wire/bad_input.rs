@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use tidewater::{Server, ServerConfig};
+
 use crate::raw::{Raw, copy, server, sqlstate, tags};
 
 /// How soon an error must come. The machine that runs the tests is shared and the build is not
@@ -161,16 +163,16 @@ fn bad_row_in_the_middle_of_a_copy_writes_nothing_and_is_pointed_at() {
     // Past the first batches, so that rows were written already.
     let lines = |bad: &str| -> Vec<u8> {
         let line = |number: usize| match number {
-            50_001 => format!("{bad}\n"),
+            20_001 => format!("{bad}\n"),
             number => format!("{number}\t{number}\n"),
         };
-        (1..=60_000).map(line).collect::<String>().into_bytes()
+        (1..=25_000).map(line).collect::<String>().into_bytes()
     };
     for (bad, code, place) in [
-        ("50001\tx", "22P02", "COPY t, line 50001, column v: \"x\""),
-        ("50001\t99999999999", "22003", "COPY t, line 50001, column v: \"99999999999\""),
-        ("50001", "22P04", "COPY t, line 50001"),
-        ("50001\t1\t2", "22P04", "COPY t, line 50001"),
+        ("20001\tx", "22P02", "COPY t, line 20001, column v: \"x\""),
+        ("20001\t99999999999", "22003", "COPY t, line 20001, column v: \"99999999999\""),
+        ("20001", "22P04", "COPY t, line 20001"),
+        ("20001\t1\t2", "22P04", "COPY t, line 20001"),
         ("\\N\t1", "23502", "COPY t, line "),
         ("7\t1", "23505", "COPY t, line "),
     ] {
@@ -215,4 +217,47 @@ fn messages_out_of_order_are_answered_and_change_nothing() {
         assert_eq!(error_of(&raw.until(b'Z')), "08P01");
     }
     assert_goes_on(&mut raw);
+}
+
+#[test]
+fn query_that_needs_more_memory_than_there_is_fails_alone() {
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let config = ServerConfig { listen, query_memory_max: 1 << 20, ..ServerConfig::default() };
+    let server = Server::start(config).unwrap();
+    let mut raw = Raw::started(&server);
+    let series = |name: &str| format!("generate_series(1, 100000) AS {name}(i)");
+    let (a, b) = (series("a"), series("b"));
+    for sql in [
+        format!("SELECT i FROM {a} ORDER BY i % 1000 DESC, i"),
+        format!("SELECT count(*) FROM (SELECT i % 99999, count(*) FROM {a} GROUP BY 1) AS g"),
+        format!("SELECT count(*) FROM {a} JOIN {b} ON a.i = b.i"),
+        format!("SELECT count(DISTINCT i) FROM {a}"),
+        format!("SELECT DISTINCT i FROM {a}"),
+        format!("SELECT sum(i) OVER (ORDER BY i % 7) FROM {a}"),
+    ] {
+        assert_eq!(code_of(&mut raw, &sql), "53200", "{sql}");
+    }
+    raw.query("SELECT i FROM generate_series(1, 3) AS s(i) ORDER BY i DESC");
+    assert_eq!(tags(&raw.until(b'Z')), "TDDDCZ");
+}
+
+#[test]
+fn tables_above_their_memory_take_no_more_rows_and_keep_those_they_have() {
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let config = ServerConfig { listen, table_memory_max: 4 << 20, ..ServerConfig::default() };
+    let server = Server::start(config).unwrap();
+    let mut raw = Raw::started(&server);
+    raw.query("CREATE TABLE t (k BIGINT PRIMARY KEY, v TEXT)");
+    raw.until(b'Z');
+    raw.query("INSERT INTO t VALUES (1, 'first')");
+    assert_eq!(tags(&raw.until(b'Z')), "CZ");
+    let many = "INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(2, 60000) AS s(i)";
+    assert_eq!(code_of(&mut raw, many), "53200");
+    let lines: String = (2..60_000).map(|key| format!("{key}\t{}\n", "x".repeat(100))).collect();
+    let frames = copy(&mut raw, "COPY t FROM STDIN", lines.as_bytes(), 65_536);
+    assert_eq!(error_of(&frames), "53200");
+    raw.query("SELECT k FROM t");
+    assert_eq!(tags(&raw.until(b'Z')), "TDCZ", "nothing of them stays");
+    raw.query("INSERT INTO t VALUES (2, 'second')");
+    assert_eq!(tags(&raw.until(b'Z')), "CZ", "and their memory is free again");
 }

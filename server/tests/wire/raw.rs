@@ -9,7 +9,7 @@ use std::{
 use tidewater::{RunningServer, Server, ServerConfig};
 
 /// How long any answer may take before a test fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn server() -> RunningServer {
     let listen = "127.0.0.1:0".parse().unwrap();
