@@ -470,6 +470,10 @@ fn array_binary(
         elements = range(inner, elements);
         (element, element_oid) = (inner_element, *oid);
     }
+    // An empty list has no dimension, but its innermost type all the same.
+    while let ColumnWriter::Array(_, oid, inner_element) = element {
+        (element, element_oid) = (inner_element, *oid);
+    }
     out.put_i32(dimensions as i32);
     out.put_i32(i32::from(elements.clone().any(|index| element.is_null(index))));
     out.put_u32(element_oid);

@@ -130,6 +130,30 @@ fn what_is_sent_in_binary_is_read_back_the_same() {
 }
 
 #[test]
+fn arrays_of_arrays_go_out_as_dimensions_and_ragged_lists_do_not() {
+    use crate::wire::types::parameter::decode;
+    let inner = SqlType::Array(Box::new(SqlType::Int4));
+    let outer = SqlType::Array(Box::new(inner));
+    let read = |bytes: &[u8], format| decode(bytes, &outer, format, &TimeZone::Utc).unwrap();
+    let columns = column(outer.clone());
+    let sent = |value: &Datum, format| {
+        let mut out = BytesMut::new();
+        let row = std::slice::from_ref(value);
+        data_row(row, &columns, &[format], &TimeZone::Utc, &mut out).map(|()| out)
+    };
+    let rectangular = read(b"{{1,2},{3,NULL}}", Format::Text);
+    let bytes = sent(&rectangular, Format::Binary).unwrap();
+    assert_eq!(value(&bytes)[..4], [0, 0, 0, 2], "two dimensions");
+    assert_eq!(read(value(&bytes), Format::Binary), rectangular);
+    let ragged = read(b"{{1},{2,3}}", Format::Text);
+    assert_eq!(value(&sent(&ragged, Format::Text).unwrap()), b"{{1},{2,3}}");
+    assert_eq!(sent(&ragged, Format::Binary).unwrap_err().code, "0A000");
+    let empty = read(b"{}", Format::Text);
+    let bytes = sent(&empty, Format::Binary).unwrap();
+    assert_eq!(read(value(&bytes), Format::Binary), empty);
+}
+
+#[test]
 fn lists_and_records_quote_as_postgres_does() {
     let list = ListArray::from_iter_primitive::<Int64Type, _, _>([Some([Some(1), None])]);
     let sql_type = SqlType::Array(Box::new(SqlType::Int8));
