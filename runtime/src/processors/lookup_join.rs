@@ -65,9 +65,16 @@ pub fn lookup_join(spec: LookupJoinSpec) -> Arc<dyn ProcessorSupplier> {
     let kind = if spec.is_left { "left" } else { "inner" };
     let residual =
         spec.residual.as_ref().map_or_else(String::new, |expr| format!(", {}", text(expr)));
+    let fetched: Vec<&str> = spec
+        .table_columns
+        .iter()
+        .map(|column| record.schema.field(*column).name().as_str())
+        .collect();
+    let description =
+        format!("{kind} lookup({}{residual}, columns=[{}])", keys.join(", "), fetched.join(", "));
     let spec = Arc::new(spec);
     Arc::new(OperatorSupplier {
-        description: format!("{kind} lookup({}{residual})", keys.join(", ")),
+        description,
         schema: Arc::clone(&spec.output),
         make: move || {
             Ok(Box::new(LookupJoin { spec: Arc::clone(&spec), refused: None })
