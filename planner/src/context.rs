@@ -87,7 +87,7 @@ impl Context {
         };
         let builder = SessionStateBuilder::new()
             .with_default_features()
-            .with_config(configuration())
+            .with_config(configuration(parts.lane_count))
             .with_runtime_env(runtime)
             .with_catalog_list(Arc::new(catalogs))
             .with_analyzer_rules(rules::analyzer_rules())
@@ -179,10 +179,9 @@ const BUILD_SIDE_BYTES_MAX: usize = 64 << 20;
 /// The same in rows.
 const BUILD_SIDE_ROWS_MAX: usize = 2_000_000;
 
-fn configuration() -> SessionConfig {
-    let lanes = std::thread::available_parallelism().map_or(1, |count| count.get());
+fn configuration(lane_count: usize) -> SessionConfig {
     let mut config = SessionConfig::new()
-        .with_target_partitions(lanes)
+        .with_target_partitions(lane_count)
         .with_batch_size(BATCH_ROWS)
         .with_default_catalog_and_schema(CATALOG, "public")
         .with_create_default_catalog_and_schema(false)

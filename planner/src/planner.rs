@@ -77,6 +77,8 @@ pub struct PlannerParts {
     pub jobs: Arc<Jobs>,
     /// Connectors.
     pub connectors: Connectors,
+    /// Lanes a bounded query is spread over.
+    pub lane_count: usize,
     /// Connections.
     pub directory: Arc<dyn SessionDirectory>,
     /// Memory that all running queries together may take for hash tables and sorts, in bytes. A

@@ -35,6 +35,8 @@ pub struct ServerConfig {
     pub simulated_owners: u16,
     /// Items a queue between two tasklets holds.
     pub queue_capacity: usize,
+    /// Lanes a bounded query is spread over.
+    pub query_lanes: usize,
     /// Bytes all tables together may take.
     pub table_memory_max: usize,
     /// Bytes all running queries together may take for hash tables and sorts.
@@ -69,6 +71,7 @@ struct File {
     workers: Option<usize>,
     simulated_owners: Option<u16>,
     queue_capacity: Option<usize>,
+    query_lanes: Option<usize>,
     table_memory_mb: Option<usize>,
     query_memory_mb: Option<usize>,
     max_connections: Option<usize>,
@@ -82,6 +85,7 @@ impl Default for ServerConfig {
             worker_count: core_count(),
             simulated_owners: 1,
             queue_capacity: QUEUE_CAPACITY_DEFAULT,
+            query_lanes: core_count(),
             table_memory_max: usize::MAX,
             query_memory_max: QUERY_MEMORY_DEFAULT,
             connection_max: CONNECTIONS_DEFAULT,
@@ -114,6 +118,7 @@ impl ServerConfig {
             worker_count: args.workers.or(file.workers).unwrap_or(default.worker_count),
             simulated_owners: file.simulated_owners.unwrap_or(default.simulated_owners),
             queue_capacity: file.queue_capacity.unwrap_or(default.queue_capacity),
+            query_lanes: file.query_lanes.unwrap_or(default.query_lanes),
             table_memory_max: table_memory_max.unwrap_or(default.table_memory_max),
             query_memory_max: query_memory_max.unwrap_or(default.query_memory_max),
             connection_max: file.max_connections.unwrap_or(default.connection_max),
@@ -133,10 +138,11 @@ impl ServerConfig {
                 self.listen
             )));
         }
-        let bounds: [(&str, usize, std::ops::RangeInclusive<usize>); 7] = [
+        let bounds: [(&str, usize, std::ops::RangeInclusive<usize>); 8] = [
             ("workers", self.worker_count, 1..=1024),
             ("simulated_owners", usize::from(self.simulated_owners), 1..=64),
             ("queue_capacity", self.queue_capacity, 1..=1 << 20),
+            ("query_lanes", self.query_lanes, 1..=1024),
             ("max_connections", self.connection_max, 1..=100_000),
             ("write_timeout_s", self.write_timeout.as_secs() as usize, 1..=86_400),
             ("query_memory_mb", self.query_memory_max >> 20, 1..=usize::MAX),

@@ -99,6 +99,7 @@ impl Server {
             engine,
             jobs: Arc::clone(&jobs),
             connectors: connectors(),
+            lane_count: config.query_lanes,
             directory: Arc::clone(&directory) as Arc<dyn SessionDirectory>,
             query_memory_max: config.query_memory_max,
         });

@@ -13,9 +13,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    for folder in ["slt", "plans"] {
-        collect(&root.join(folder), &mut files);
-    }
+    collect(&root.join("slt"), &mut files);
     files.sort();
     assert!(!files.is_empty(), "no .slt file found");
     let mut trials = Vec::new();

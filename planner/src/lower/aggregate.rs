@@ -65,7 +65,7 @@ impl Lowering<'_> {
         let schema = descent.window.input.schema();
         if let Some(predicate) = conjunction(before) {
             let predicate = self.physical(&predicate, schema)?;
-            input = self.filtered_by(input, predicate);
+            input = self.filtered_by(input, predicate)?;
         }
         let time = descent.window.time_index()?;
         if input.is_unbounded && input.event_time != Some(time) {
@@ -78,7 +78,7 @@ impl Lowering<'_> {
             Some(predicate) => {
                 let predicate = rename_groups(&predicate, &descent, aggregate)?;
                 let predicate = self.physical(&predicate, &aggregate.schema)?;
-                Ok(self.filtered_by(stage, predicate))
+                self.filtered_by(stage, predicate)
             }
             None => Ok(stage),
         }

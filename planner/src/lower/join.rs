@@ -7,7 +7,9 @@
 //!   Filter(c = 1)                         s …
 //!     TableScan t
 //! ```
-//! Conditions on the table's side become part of the residual: they decide what matches.
+//! Conditions on the table's side become part of the residual: they decide what matches. Of the
+//! table only the columns that the plan or a condition reads are fetched, and none that the stream
+//! already has: a matched key equals the stream's.
 
 use std::sync::Arc;
 
@@ -19,6 +21,7 @@ use datafusion::{
     physical_expr::{
         PhysicalExpr,
         expressions::{BinaryExpr, CastExpr, Column, TryCastExpr},
+        utils::collect_columns,
     },
 };
 use runtime::processors::{self, LookupJoinSpec, NamedExpr};
@@ -26,12 +29,14 @@ use storage::Table;
 
 use super::{
     Lowering, Stage,
-    expression::{column_index, substitute},
+    expression::{column_index, named_by, substitute},
     window::carry_down,
 };
 use crate::{Error, Result, catalog::provider::GridTable};
 
 type Physical = Arc<dyn PhysicalExpr>;
+/// Two expressions that must be equal: over the stream, and over the table's columns.
+type Compared = (Physical, Physical);
 
 /// The side of a join that is a table.
 struct TableSide<'a> {
@@ -41,6 +46,16 @@ struct TableSide<'a> {
     columns: Vec<usize>,
     /// Conditions over the table's columns.
     predicates: Vec<Physical>,
+}
+
+/// What a lookup brings out of the table, and where each column of it is found in the output.
+struct Fetched {
+    /// Columns of the stream.
+    stream_count: usize,
+    /// Table columns that are fetched, in order.
+    columns: Vec<usize>,
+    /// Table columns that the stream has: table column, stream column.
+    known: Vec<(usize, usize)>,
 }
 
 impl Lowering<'_> {
@@ -54,33 +69,34 @@ impl Lowering<'_> {
         };
         let Some(side) = self.table_side(table_plan)? else { return Err(no_lookup()) };
         let stream = self.relation(stream_plan)?;
-        let stream_count = stream.schema.fields().len();
-
-        let (keys, mut residual) = self.keys_and_residual(join, &side, stream_plan, is_swapped)?;
-        residual.extend(
-            side.predicates
-                .iter()
-                .map(|predicate| side.shifted(predicate, stream_count))
-                .collect::<Result<Vec<_>>>()?,
-        );
-        if let Some(filter) = &join.filter {
-            residual.push(self.join_filter(filter, join, &side, is_swapped, stream_count)?);
-        }
         let is_left = join.join_type != JoinType::Inner;
-        let output = side.output(&stream.schema, is_left);
+        let (keys, compared) = self.keys_and_residual(join, &side, stream_plan, is_swapped)?;
+        let fetched = side.fetched(&stream.schema, &keys, &compared, is_left);
+        let mut residual = Vec::new();
+        for (of_stream, of_table) in compared {
+            residual.push(binary(of_stream, Operator::Eq, fetched.over_output(&of_table)?));
+        }
+        for predicate in &side.predicates {
+            residual.push(fetched.over_output(predicate)?);
+        }
+        if let Some(filter) = &join.filter {
+            residual.push(self.join_filter(filter, join, &side, is_swapped, &fetched)?);
+        }
+        let output = fetched.output(&stream.schema, &side, is_left);
+        let residual = residual.into_iter().reduce(|a, b| binary(a, Operator::And, b));
         let spec = LookupJoinSpec {
             input: Arc::clone(&stream.schema),
             table: Arc::clone(&side.table),
             keys,
-            table_columns: (0..side.visible_count()).collect(),
+            table_columns: fetched.columns.clone(),
+            residual: residual.map(|condition| named_by(&condition, &output)),
             output,
             is_left,
-            residual: residual.into_iter().reduce(|a, b| binary(a, Operator::And, b)),
         };
         let name = format!("lookup({})", side.table.record().name.name);
         let supplier = processors::lookup_join(spec);
         let stage = self.local(&name, &stream, supplier);
-        self.join_output(stage, &side, stream_count, is_swapped)
+        self.join_output(stage, &side, &fetched, is_swapped)
     }
 
     /// The table a side of a join reads; `None` if it is something else.
@@ -108,15 +124,15 @@ impl Lowering<'_> {
         Ok(Some(TableSide { plan, table: Arc::clone(table.table()), columns, predicates }))
     }
 
-    /// For each key column the stream's expression it equals; other equalities are residual.
+    /// For each key column the stream's expression it equals; and the other equalities: the
+    /// stream's expression and that over the table's columns.
     fn keys_and_residual(
         &self,
         join: &df::Join,
         side: &TableSide,
         stream_plan: &LogicalPlan,
         is_swapped: bool,
-    ) -> Result<(Vec<Physical>, Vec<Physical>)> {
-        let stream_count = stream_plan.schema().fields().len();
+    ) -> Result<(Vec<Physical>, Vec<Compared>)> {
         let record = side.table.record();
         let mut keys: Vec<Option<Physical>> = vec![None; record.key.len()];
         let mut residual = Vec::new();
@@ -126,10 +142,7 @@ impl Lowering<'_> {
             let table = side.over_table(&self.physical(of_table, side.plan.schema())?)?;
             match key_match(&stream, &table, side) {
                 Some((position, key)) if keys[position].is_none() => keys[position] = Some(key),
-                _ => {
-                    let table = side.shifted(&table, stream_count)?;
-                    residual.push(binary(stream, Operator::Eq, table));
-                }
+                _ => residual.push((stream, table)),
             }
         }
         match keys.into_iter().collect() {
@@ -145,12 +158,12 @@ impl Lowering<'_> {
         join: &df::Join,
         side: &TableSide,
         is_swapped: bool,
-        stream_count: usize,
+        fetched: &Fetched,
     ) -> Result<Physical> {
         let schema = join.left.schema().join(join.right.schema())?;
         let predicate = self.physical(filter, &schema)?;
-        let stream = (0..stream_count).map(column);
-        let table = side.columns.iter().map(|index| column(stream_count + index));
+        let stream = (0..fetched.stream_count).map(column);
+        let table = side.columns.iter().map(|index| column(fetched.position(*index)));
         let columns: Vec<Physical> =
             if is_swapped { table.chain(stream).collect() } else { stream.chain(table).collect() };
         substitute(&predicate, &columns)
@@ -161,11 +174,11 @@ impl Lowering<'_> {
         &mut self,
         stage: Stage,
         side: &TableSide,
-        stream_count: usize,
+        fetched: &Fetched,
         is_swapped: bool,
     ) -> Result<Stage> {
-        let stream = 0..stream_count;
-        let table = side.columns.iter().map(|index| stream_count + index);
+        let stream = 0..fetched.stream_count;
+        let table = side.columns.iter().map(|index| fetched.position(*index));
         let positions: Vec<usize> =
             if is_swapped { table.chain(stream).collect() } else { stream.chain(table).collect() };
         let exprs = positions
@@ -180,30 +193,66 @@ impl Lowering<'_> {
 }
 
 impl TableSide<'_> {
-    fn visible_count(&self) -> usize {
-        let record = self.table.record();
-        record.schema.fields().len() - usize::from(record.has_hidden_key)
-    }
-
     /// An expression over the side's plan, over the table's own columns.
     fn over_table(&self, expr: &Physical) -> Result<Physical> {
         let columns: Vec<Physical> = self.columns.iter().map(|index| column(*index)).collect();
         substitute(expr, &columns)
     }
 
+    /// What must be fetched. Without a match a LEFT join has NULL where the stream has a key, so it
+    /// fetches keys, too.
+    fn fetched(
+        &self,
+        stream: &SchemaRef,
+        keys: &[Physical],
+        compared: &[Compared],
+        is_left: bool,
+    ) -> Fetched {
+        let record = self.table.record();
+        let mut known = Vec::new();
+        for (key, of_stream) in record.key.iter().zip(keys) {
+            let Some(index) = column_index(of_stream).filter(|_| !is_left) else { continue };
+            let key_type = record.schema.field(*key).data_type();
+            // Equal floats need not be the same: -0.0 finds 0.0.
+            if stream.field(index).data_type() == key_type && !key_type.is_floating() {
+                known.push((*key, index));
+            }
+        }
+        let conditions = self.predicates.iter().chain(compared.iter().map(|(_, table)| table));
+        let read = conditions.flat_map(collect_columns);
+        let mut columns: Vec<usize> = read.map(|column| column.index()).collect();
+        columns.extend(&self.columns);
+        columns.sort_unstable();
+        columns.dedup();
+        columns.retain(|column| known.iter().all(|(key, _)| key != column));
+        Fetched { stream_count: stream.fields().len(), columns, known }
+    }
+}
+
+impl Fetched {
+    /// Where a table column stands in the lookup's output.
+    fn position(&self, table_column: usize) -> usize {
+        if let Some((_, stream_column)) = self.known.iter().find(|(key, _)| *key == table_column) {
+            return *stream_column;
+        }
+        let index = self.columns.iter().position(|column| *column == table_column);
+        // Every column that is asked for was counted in `fetched`.
+        self.stream_count + index.unwrap_or(self.columns.len())
+    }
+
     /// An expression over the table's columns, over the lookup's output.
-    fn shifted(&self, expr: &Physical, stream_count: usize) -> Result<Physical> {
-        let count = self.table.record().schema.fields().len();
-        let columns: Vec<Physical> = (0..count).map(|index| column(stream_count + index)).collect();
+    fn over_output(&self, expr: &Physical) -> Result<Physical> {
+        let end = collect_columns(expr).iter().map(|column| column.index() + 1).max().unwrap_or(0);
+        let columns: Vec<Physical> = (0..end).map(|index| column(self.position(index))).collect();
         substitute(expr, &columns)
     }
 
-    /// The stream's columns, then the table's visible ones; null without a match if `is_left`.
-    fn output(&self, stream: &SchemaRef, is_left: bool) -> SchemaRef {
-        let schema = &self.table.record().schema;
-        let table = schema.fields().iter().take(self.visible_count()).map(|field| {
-            let is_nullable = field.is_nullable() || is_left;
-            Arc::new(Field::clone(field).with_nullable(is_nullable))
+    /// The stream's columns, then the fetched ones; null without a match if `is_left`.
+    fn output(&self, stream: &SchemaRef, side: &TableSide, is_left: bool) -> SchemaRef {
+        let schema = &side.table.record().schema;
+        let table = self.columns.iter().map(|index| {
+            let field = schema.field(*index);
+            Arc::new(Field::clone(field).with_nullable(field.is_nullable() || is_left))
         });
         let fields: Vec<_> = stream.fields().iter().cloned().chain(table).collect();
         Arc::new(Schema::new(fields))

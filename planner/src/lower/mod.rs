@@ -13,6 +13,7 @@
 mod aggregate;
 mod expression;
 mod fields;
+mod filter;
 mod job;
 mod join;
 mod project;
@@ -31,6 +32,7 @@ pub use stage::{Lowering, Stage};
 use std::{fmt, sync::Arc};
 
 use datafusion::{
+    common::{Result as DfResult, tree_node::Transformed},
     execution::SessionState,
     logical_expr::LogicalPlan,
     optimizer::{Optimizer, optimizer::OptimizerRule},
@@ -41,7 +43,9 @@ use storage::Grid;
 use fields::ScanFields;
 
 use crate::{
-    Error, OutputColumn, Result, functions::window::WindowNode, rules::unbounded,
+    Error, OutputColumn, Result,
+    functions::window::WindowNode,
+    rules::{operators, unbounded},
     stream_plan::StreamPlan,
 };
 
@@ -84,7 +88,20 @@ fn optimise(state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan> {
         .filter(|rule| !is_wrong_for_streams(rule.name()))
         .map(Arc::clone)
         .collect();
+    let plan = plan.transform_up_with_subqueries(ask_guards_once)?.data;
     Ok(Optimizer::with_rules(rules).optimize(plan, state, |_, _| {})?)
+}
+
+/// A filter vertex asks guards before what they guard ([`filter`]), so they need not stand beside it
+/// as well, where the optimizer would make a column of them to compute them once.
+fn ask_guards_once(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+    let LogicalPlan::Filter(mut filter) = plan else { return Ok(Transformed::no(plan)) };
+    let (predicate, is_changed) = operators::without_repeated_guards(filter.predicate);
+    filter.predicate = predicate;
+    Ok(match is_changed {
+        true => Transformed::yes(LogicalPlan::Filter(filter)),
+        false => Transformed::no(LogicalPlan::Filter(filter)),
+    })
 }
 
 /// Rules that turn one aggregation into two, or that trade a filter for a join: a window is

@@ -1,4 +1,4 @@
-//! Projection, Filter and Limit. Two projections in a row become one where that computes nothing
+//! Projection and Limit. Two projections in a row become one where that computes nothing
 //! twice, and a projection that changes nothing becomes none.
 
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use datafusion::{
     common::ScalarValue,
-    logical_expr::{self as df, Expr, LogicalPlan},
+    logical_expr::{self as df, Expr},
     physical_expr::{
         PhysicalExpr, ScalarFunctionExpr,
         expressions::{Column, Literal},
@@ -66,29 +66,6 @@ impl Lowering<'_> {
         let stage = Stage { event_time, ..self.local("project", &input, supplier) };
         self.projections.insert(stage.vertex, (input, exprs));
         Ok(stage)
-    }
-
-    pub(super) fn filter(&mut self, filter: &df::Filter) -> Result<Stage> {
-        let input = self.relation(&filter.input)?;
-        self.filtered(input, &filter.predicate, &filter.input)
-    }
-
-    /// Adds a filter; `plan` is what `input` was lowered from.
-    pub(super) fn filtered(
-        &mut self,
-        input: Stage,
-        predicate: &Expr,
-        plan: &LogicalPlan,
-    ) -> Result<Stage> {
-        let predicate = self.physical(predicate, plan.schema())?;
-        Ok(self.filtered_by(input, predicate))
-    }
-
-    /// Adds a filter by a physical predicate.
-    pub(super) fn filtered_by(&mut self, input: Stage, predicate: Arc<dyn PhysicalExpr>) -> Stage {
-        let predicate = named_by(&predicate, &input.schema);
-        let supplier = processors::filter(predicate, Arc::clone(&input.schema));
-        self.local("filter", &input, supplier)
     }
 
     pub(super) fn limit(&mut self, limit: &df::Limit) -> Result<Stage> {

@@ -81,7 +81,7 @@ impl Lowering<'_> {
         let schema = scan.source.schema().project(read)?;
         let schema = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &schema)?;
         let predicate = self.physical(&predicate, &schema)?;
-        let stage = self.filtered_by(stage, predicate);
+        let stage = self.filtered_by(stage, predicate)?;
         let columns = (0..wanted_count)
             .map(|index| {
                 let name = stage.schema.field(index).name().clone();

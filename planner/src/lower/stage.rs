@@ -14,7 +14,7 @@ use runtime::{
     processors::NamedExpr,
 };
 
-use super::{StreamParts, fields::ScanFields};
+use super::{StreamParts, fields::ScanFields, filter::Conditions};
 use crate::Result;
 
 /// A relation in the dag: the vertex its rows come out of.
@@ -44,6 +44,8 @@ pub struct Lowering<'a> {
     pub(super) planning: PhysicalPlanningContext,
     /// Projections by vertex, with the stage below: two in a row become one.
     pub(super) projections: HashMap<VertexId, (Stage, Vec<NamedExpr>)>,
+    /// Filters by vertex, with the stage below: two in a row become one.
+    pub(super) filters: HashMap<VertexId, (Stage, Conditions)>,
     dag: Dag,
 }
 
@@ -61,6 +63,7 @@ impl<'a> Lowering<'a> {
             props,
             planning: PhysicalPlanningContext::default(),
             projections: HashMap::new(),
+            filters: HashMap::new(),
             dag: Dag::default(),
         }
     }

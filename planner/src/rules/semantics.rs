@@ -53,7 +53,8 @@ fn rewrite_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         if !rewritten.transformed {
             return Ok(rewritten);
         }
-        let guarded = if is_filter { operators::guard(rewritten.data) } else { rewritten.data };
+        let guarded =
+            if is_filter { operators::guard(rewritten.data, &schema) } else { rewritten.data };
         Ok(Transformed::yes(name.restore(guarded)))
     })?;
     if !rewritten.transformed {
