@@ -125,7 +125,10 @@ pub fn dag_of(context: &Context, session: &Session, statement: &Statement) -> Re
     };
     let positions = columns.positions(&parts.columns)?;
     let state = context.state(session);
-    let input = context.plan_query(&state, parts.source)?;
+    let Some(source) = parts.source else {
+        return Err(Error::unsupported("a job of DEFAULT VALUES is not supported"));
+    };
+    let input = context.plan_query(&state, source)?;
     // A sink declared without columns (Discard) takes rows as they come.
     let input = match columns.columns.is_empty() {
         true => input,

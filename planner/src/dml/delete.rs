@@ -1,4 +1,4 @@
-//! `DELETE FROM … WHERE` and `TRUNCATE`.
+//! `DELETE FROM … [USING …] WHERE` and `TRUNCATE`.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::ast;
 use storage::Table;
 
 use super::{
-    Action, PreparedModify, column_item, key_items, prepare_returning, select_rows,
+    Action, PreparedModify, column_item, join_others, key_items, prepare_returning, select_rows,
     written_relation,
 };
 use crate::{
@@ -18,10 +18,8 @@ use crate::{
 pub fn relation(delete: &ast::Delete) -> Result<&ast::TableWithJoins> {
     let (ast::FromTable::WithFromKeyword(from) | ast::FromTable::WithoutKeyword(from)) =
         &delete.from;
-    match (from.as_slice(), &delete.using) {
-        (_, Some(_)) => Err(Error::unsupported("DELETE … USING is not supported")
-            .with_hint("Use a subquery in WHERE.")),
-        ([relation], None) if delete.tables.is_empty() => Ok(relation),
+    match from.as_slice() {
+        [relation] if delete.tables.is_empty() => Ok(relation),
         _ => Err(Error::unsupported("DELETE from several tables is not supported")),
     }
 }
@@ -44,7 +42,10 @@ pub fn prepare(
         let columns = table.record().columns.iter().enumerate();
         items.extend(columns.map(|(n, column)| column_item(&alias, &column.name, format!("v{n}"))));
     }
-    let query = select_rows(&table, &alias, items, delete.selection.clone())?;
+    let mut query = select_rows(&table, &alias, items, delete.selection.clone())?;
+    if let Some(others) = &delete.using {
+        join_others(&mut query, &table, &alias, others);
+    }
     let source = PreparedQuery::new(context, session, &query, &hints)?;
     let returning = prepare_returning(
         context,

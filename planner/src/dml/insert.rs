@@ -25,8 +25,8 @@ pub struct InsertParts<'a> {
     pub name: &'a ast::ObjectName,
     /// Its columns as listed.
     pub columns: Vec<String>,
-    /// Rows.
-    pub source: &'a ast::Query,
+    /// Rows; `None` for DEFAULT VALUES.
+    pub source: Option<&'a ast::Query>,
 }
 
 /// Takes an INSERT apart.
@@ -44,16 +44,12 @@ pub fn parts(insert: &ast::Insert) -> Result<InsertParts<'_>> {
     {
         return Err(Error::unsupported("this form of INSERT is not supported"));
     }
-    let source = insert
-        .source
-        .as_deref()
-        .ok_or_else(|| Error::unsupported("INSERT … DEFAULT VALUES is not supported"))?;
     let columns = insert
         .columns
         .iter()
         .map(|name| parse::object_name(name).map(|(_, name)| name))
         .collect::<Result<_>>()?;
-    Ok(InsertParts { name, columns, source })
+    Ok(InsertParts { name, columns, source: insert.source.as_deref() })
 }
 
 /// Resolves an INSERT.
@@ -72,7 +68,10 @@ pub fn prepare(
     let mut hints = hints.to_vec();
     hints.resize(hints.len().max(parse::parameter_count(insert)), None);
     let conflict = conflict(&table, &alias, insert, is_sink, &mut hints)?;
-    let mut query = parts.source.clone();
+    let mut query = match parts.source {
+        Some(source) => source.clone(),
+        None => default_values(&table, &positions)?,
+    };
     prepare_values(&mut query, &table, &positions, &mut hints)?;
     let source = PreparedQuery::with_step(context, session, &query, &hints, |state, plan| {
         conform_insert(state, &target, &positions, plan)
@@ -86,6 +85,19 @@ pub fn prepare(
         &source.parameters,
     )?;
     Ok(PreparedModify { table, action: Action::Insert { source, conflict }, returning })
+}
+
+/// `DEFAULT VALUES`: one row of nothing but DEFAULT.
+fn default_values(table: &Table, positions: &[usize]) -> Result<ast::Query> {
+    let mut query = *parse::parse_query("VALUES (NULL)")?;
+    let defaults = positions.iter().map(|position| default_expression(table, *position));
+    let defaults = defaults.collect::<Result<Vec<_>>>()?;
+    if let ast::SetExpr::Values(values) = query.body.as_mut()
+        && let Some(row) = values.rows.first_mut()
+    {
+        row.content = defaults;
+    }
+    Ok(query)
 }
 
 /// DEFAULT in VALUES, and the types of parameters that stand alone there.

@@ -80,6 +80,23 @@ pub(crate) fn select_rows(
     select_from(ROWS_SCHEMA, table, alias, items, selection)
 }
 
+/// Adds the relations of UPDATE … FROM or DELETE … USING to the query for the rows of `table`: each
+/// row once, however many of theirs it meets.
+pub(crate) fn join_others(
+    query: &mut ast::Query,
+    table: &Table,
+    alias: &str,
+    others: &[ast::TableWithJoins],
+) {
+    let SetExpr::Select(select) = query.body.as_mut() else { return };
+    select.from.extend_from_slice(others);
+    let keys = key_items(table, alias).into_iter().filter_map(|item| match item {
+        SelectItem::ExprWithAlias { expr, .. } => Some(expr),
+        _ => None,
+    });
+    select.distinct = Some(ast::Distinct::On(keys.collect()));
+}
+
 /// The query that RETURNING asks of the rows a statement has written.
 pub(crate) fn prepare_returning(
     context: &Context,

@@ -1,4 +1,5 @@
-//! `UPDATE … SET … WHERE`: a query for the keys and the new values of the rows.
+//! `UPDATE … SET … [FROM …] WHERE`: a query for the keys and the new values of the rows. A row that
+//! meets several of FROM is changed once, by whichever comes first, as in PostgreSQL.
 
 use datafusion::{
     logical_expr::{Expr, LogicalPlanBuilder},
@@ -9,7 +10,7 @@ use storage::Table;
 use super::{
     Action, PreparedModify, column_item, column_type,
     conform::{Target, assign},
-    default_expression, hint, is_default, key_items, prepare_returning, select_rows,
+    default_expression, hint, is_default, join_others, key_items, prepare_returning, select_rows,
     written_relation,
 };
 use crate::{
@@ -24,10 +25,6 @@ pub fn prepare(
     update: &ast::Update,
     hints: &[Option<SqlType>],
 ) -> Result<PreparedModify> {
-    if update.from.is_some() {
-        return Err(Error::unsupported("UPDATE … FROM is not supported")
-            .with_hint("Use a subquery in SET and WHERE."));
-    }
     if update.or.is_some() || update.limit.is_some() || !update.order_by.is_empty() {
         return Err(Error::unsupported("this form of UPDATE is not supported"));
     }
@@ -51,7 +48,16 @@ pub fn prepare(
             None => column_item(&alias, &column.name, format!("v{n}")),
         });
     }
-    let query = select_rows(&table, &alias, items, update.selection.clone())?;
+    let mut query = select_rows(&table, &alias, items, update.selection.clone())?;
+    match &update.from {
+        None => {}
+        Some(ast::UpdateTableFromKind::AfterSet(others)) => {
+            join_others(&mut query, &table, &alias, others);
+        }
+        Some(ast::UpdateTableFromKind::BeforeSet(_)) => {
+            return Err(Error::new("42601", "syntax error at or near \"FROM\""));
+        }
+    }
     let target = Target::of_table(record);
     let source = PreparedQuery::with_step(context, session, &query, &hints, |_, plan| {
         let keys = plan.schema().columns().into_iter().take(key_count).map(Expr::Column);

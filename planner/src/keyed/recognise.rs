@@ -265,12 +265,13 @@ fn insert(
     hints: &[Option<SqlType>],
 ) -> Option<KeyedPlan> {
     let parts = insert_parts(insert).ok()?;
-    let SetExpr::Values(values) = parts.source.body.as_ref() else { return None };
+    let source = parts.source?;
+    let SetExpr::Values(values) = source.body.as_ref() else { return None };
     let [row] = values.rows.as_slice() else { return None };
-    let is_plain = parts.source.with.is_none()
-        && parts.source.order_by.is_none()
-        && parts.source.limit_clause.is_none()
-        && parts.source.fetch.is_none();
+    let is_plain = source.with.is_none()
+        && source.order_by.is_none()
+        && source.limit_clause.is_none()
+        && source.fetch.is_none();
     let table = resolve::table(grid, parts.name).ok().filter(|_| is_plain)?;
     let record = table.record();
     if record.has_hidden_key {
@@ -361,7 +362,11 @@ fn update(grid: &Arc<Grid>, update: &ast::Update, hints: &[Option<SqlType>]) -> 
 
 fn delete(grid: &Arc<Grid>, delete: &ast::Delete, hints: &[Option<SqlType>]) -> Option<KeyedPlan> {
     // The row that DELETE … RETURNING answers must be read under the same lock: not keyed.
-    if delete.limit.is_some() || !delete.order_by.is_empty() || delete.returning.is_some() {
+    if delete.limit.is_some()
+        || !delete.order_by.is_empty()
+        || delete.returning.is_some()
+        || delete.using.is_some()
+    {
         return None;
     }
     let (table, alias) = plain_table(grid, relation_of_delete(delete).ok()?)?;
