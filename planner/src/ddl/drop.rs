@@ -1,7 +1,10 @@
-//! `DROP TABLE | MAPPING | VIEW | JOB [IF EXISTS]`.
+//! `DROP TABLE | MAPPING | VIEW | JOB [IF EXISTS] … [CASCADE]`. What a view reads is dropped only
+//! with the view.
+
+use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast;
-use storage::cluster::control::{Command, state::Relation};
+use storage::cluster::control::{Command, ControlState, ObjectName, state::Relation};
 
 use crate::{
     Error, Result,
@@ -17,6 +20,7 @@ pub fn drop_objects(
     kind: DropKind,
     if_exists: bool,
     names: &[ast::ObjectName],
+    cascade: bool,
 ) -> Result<CommandOutcome> {
     let word = word(kind);
     let mut outcome =
@@ -33,6 +37,20 @@ pub fn drop_objects(
             Err(error) => return Err(error),
         }
     }
+    let mut relations = Vec::with_capacity(dropped.len());
+    if kind != DropKind::Job {
+        for name in &dropped {
+            relations.push(resolve::relation_name(name)?);
+        }
+        let state = context.parts.grid.control().state();
+        // Those that read others first.
+        for name in readers(&state, word, &relations, cascade)?.into_iter().rev() {
+            let notice = format!("drop cascades to view {}", name.name);
+            outcome.notices.push(("00000", notice));
+            let command = Command::DropRelation { kind: "view", name };
+            context.parts.grid.control().submit(&command)?;
+        }
+    }
     for name in dropped {
         match kind {
             DropKind::Job => context.parts.jobs.drop_job(&parse::object_name(name)?.1)?,
@@ -44,6 +62,48 @@ pub fn drop_objects(
         }
     }
     Ok(outcome)
+}
+
+/// The views that read one of `relations`, directly or through each other; unless they are to go,
+/// too, they are why nothing can be dropped (2BP01).
+fn readers(
+    state: &ControlState,
+    word: &str,
+    relations: &[ObjectName],
+    cascade: bool,
+) -> Result<Vec<ObjectName>> {
+    let mut reached = relations.to_vec();
+    let mut next = 0;
+    while let Some(read) = reached.get(next).cloned() {
+        next += 1;
+        for (name, relation) in &state.relations {
+            let Relation::View(view) = relation else { continue };
+            if reached.contains(name) || !reads(&view.sql, &read)? {
+                continue;
+            }
+            if !cascade {
+                let message =
+                    format!("cannot drop {word} {} because other objects depend on it", read.name);
+                return Err(Error::new("2BP01", message)
+                    .with_detail(format!("view {} depends on {word} {}", name.name, read.name))
+                    .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
+            }
+            reached.push(name.clone());
+        }
+    }
+    Ok(reached.split_off(relations.len()))
+}
+
+/// Whether a view's query names a relation.
+fn reads(sql: &str, relation: &ObjectName) -> Result<bool> {
+    let query = parse::parse_query(sql)?;
+    let found = ast::visit_relations(query.as_ref(), |name| {
+        match resolve::relation_name(name).is_ok_and(|name| name == *relation) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    });
+    Ok(found.is_break())
 }
 
 fn word(kind: DropKind) -> &'static str {

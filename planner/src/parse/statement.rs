@@ -59,6 +59,8 @@ pub enum StatementKind {
         if_exists: bool,
         /// Names.
         names: Vec<ast::ObjectName>,
+        /// CASCADE: the views that read them go, too.
+        cascade: bool,
     },
     /// SHOW TABLES and its kin.
     ShowObjects(ShowObjects),
@@ -217,6 +219,14 @@ fn parse_ours(
             skip(parser, 1);
             parse_show(parser).map(Some)
         }
+        ["TABLE", ..] => {
+            skip(parser, 1);
+            let name = parser.parse_object_name(false)?;
+            expect_end(parser)?;
+            let sql = format!("SELECT * FROM {name}");
+            let query = Parser::new(&super::TidewaterDialect).try_with_sql(&sql)?.parse_query()?;
+            Ok(Some(StatementKind::Query(query)))
+        }
         ["SET", ..] => {
             skip(parser, 1);
             session(session::parse_set(parser)?)
@@ -298,12 +308,12 @@ fn parse_drop(parser: &mut Parser<'_>, kind: DropKind) -> Result<StatementKind, 
     if take_word(parser, "WITH") {
         return Err(ParserError::ParserError("DROP JOB WITH SNAPSHOT is not supported".to_owned()));
     }
-    if take_word(parser, "CASCADE") {
-        return Err(ParserError::ParserError("CASCADE is not supported".to_owned()));
+    let cascade = take_word(parser, "CASCADE");
+    if !cascade {
+        let _ = take_word(parser, "RESTRICT");
     }
-    let _ = take_word(parser, "RESTRICT");
     expect_end(parser)?;
-    Ok(StatementKind::Drop { kind, if_exists, names })
+    Ok(StatementKind::Drop { kind, if_exists, names, cascade })
 }
 
 fn parse_show(parser: &mut Parser<'_>) -> Result<StatementKind, ParserError> {
@@ -494,10 +504,10 @@ fn of_ast(ast: Ast, words: &[&str]) -> Result<StatementKind> {
                     return Err(Error::unsupported(format!("DROP {other} is not supported")));
                 }
             };
-            if cascade || purge || temporary {
-                return Err(Error::unsupported("DROP … CASCADE is not supported"));
+            if purge || temporary {
+                return Err(Error::unsupported("this form of DROP is not supported"));
             }
-            StatementKind::Drop { kind, if_exists, names }
+            StatementKind::Drop { kind, if_exists, names, cascade }
         }
         _ => {
             let words: Vec<_> =
