@@ -91,6 +91,7 @@ impl Context {
             .with_runtime_env(runtime)
             .with_catalog_list(Arc::new(catalogs))
             .with_analyzer_rules(rules::analyzer_rules())
+            .with_optimizer_rules(rules::optimizer_rules())
             .with_type_planner(Arc::new(rules::PostgresTypes));
         let mut base = functions::stream::install(builder, &stream).build();
         functions::register(&mut base)?;
@@ -157,8 +158,12 @@ async fn plan_query(
 ) -> datafusion::common::Result<LogicalPlan> {
     parse::limits::check_targets(query)
         .map_err(|error| DataFusionError::External(Box::new(error)))?;
-    let mut statement = Ast::Query(Box::new(query.clone()));
+    let mut query = query.clone();
+    rules::wildcards::expand(state, &mut query).await?;
+    let mut statement = Ast::Query(Box::new(query));
     rules::rewrite_ast(&mut statement);
+    let with_missing = functions::missing::with_missing(state, &statement);
+    let state = with_missing.as_ref().unwrap_or(state);
     state.statement_to_plan(DataFusionStatement::Statement(Box::new(statement))).await
 }
 

@@ -30,5 +30,5 @@ mod values;
 pub use error::{Error, Result};
 pub use plan::Plan;
 pub use planner::{Planner, Prepared, Statement};
-pub use session::Session;
+pub use session::{Interrupt, Session};
 pub use types::{OutputColumn, SqlType};

@@ -31,6 +31,8 @@ pub trait SessionDirectory: Send + Sync {
     fn queries(&self) -> Vec<QueryInfo>;
     /// Cancels the running statement of a session (`pg_cancel_backend`); false if there is none.
     fn cancel(&self, session_id: i32) -> bool;
+    /// Ends when so much time has passed (`pg_sleep`); dropping it ends the wait.
+    fn sleep(&self, duration: std::time::Duration) -> futures::future::BoxFuture<'static, ()>;
 }
 
 /// A row of `sys.sessions`.

@@ -14,7 +14,11 @@ use storage::{
     datum::{array_of, datum_at},
 };
 
-use crate::{Error, Result, SqlType};
+use crate::{
+    Error, Result, SqlType,
+    functions::cast::parse_texts,
+    text::{TimeZone, input},
+};
 
 /// A datum as a scalar of its type.
 pub fn scalar_of(datum: &Datum, sql_type: &SqlType) -> Result<ScalarValue> {
@@ -39,15 +43,9 @@ pub fn cast_array(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
     Ok(cast_with_options(array, data_type, &options)?)
 }
 
-/// The value that `text` is in PostgreSQL's input syntax for the type.
+/// The value that `text` is in PostgreSQL's input syntax for the type; times without a zone are UTC.
 pub fn datum_of_text(text: &str, sql_type: &SqlType) -> Result<Datum> {
-    let invalid = || {
-        Error::new(
-            "22P02",
-            format!("invalid input syntax for type {}: \"{text}\"", sql_type.name()),
-        )
-    };
-    let trimmed = text.trim();
+    let integer = |min: i64, max: i64| input::int(text, &sql_type.name(), min, max).map(Datum::Int);
     Ok(match sql_type {
         SqlType::Text | SqlType::Name | SqlType::Char | SqlType::Unknown => {
             Datum::Text(text.to_owned())
@@ -57,43 +55,23 @@ pub fn datum_of_text(text: &str, sql_type: &SqlType) -> Result<Datum> {
             Datum::Text(text.to_owned())
         }
         SqlType::Json | SqlType::Jsonb => {
-            serde_json::from_str::<serde::de::IgnoredAny>(text)
-                .map_err(|_error| Error::new("22P02", "invalid input syntax for type json"))?;
+            input::json(text)?;
             Datum::Text(text.to_owned())
         }
-        SqlType::Bool => Datum::Bool(boolean(trimmed).ok_or_else(invalid)?),
-        SqlType::Int2 => integer(trimmed, i64::from(i16::MIN), i64::from(i16::MAX), sql_type)?,
-        SqlType::Int4 => integer(trimmed, i64::from(i32::MIN), i64::from(i32::MAX), sql_type)?,
-        SqlType::Int8 => integer(trimmed, i64::MIN, i64::MAX, sql_type)?,
-        SqlType::Float4 | SqlType::Float8 => Datum::Float(trimmed.parse().map_err(|_| invalid())?),
-        SqlType::Bytea => Datum::Bytes(bytes(text).ok_or_else(invalid)?),
-        SqlType::Uuid => Datum::Bytes(uuid(trimmed).ok_or_else(invalid)?),
+        SqlType::Bool => Datum::Bool(input::bool(text)?),
+        SqlType::Int2 => integer(i16::MIN.into(), i16::MAX.into())?,
+        SqlType::Int4 => integer(i32::MIN.into(), i32::MAX.into())?,
+        SqlType::Int8 => integer(i64::MIN, i64::MAX)?,
+        SqlType::Float4 => Datum::Float(input::float4(text)?.into()),
+        SqlType::Float8 => Datum::Float(input::float8(text)?),
+        SqlType::Bytea => Datum::Bytes(input::bytea(text)?),
+        SqlType::Uuid => Datum::Bytes(input::uuid(text)?.to_vec()),
         _ => {
-            let array: ArrayRef = Arc::new(StringArray::from(vec![trimmed]));
-            let array = cast_array(&array, &sql_type.arrow()).map_err(|_error| invalid())?;
+            let texts = StringArray::from(vec![text]);
+            let array = parse_texts(&texts, &sql_type.field("", true), &TimeZone::Utc)?;
             datum_at(&array, 0)?
         }
     })
-}
-
-fn integer(text: &str, low: i64, high: i64, sql_type: &SqlType) -> Result<Datum> {
-    match text.parse::<i64>() {
-        Ok(value) if (low..=high).contains(&value) => Ok(Datum::Int(value)),
-        Ok(_) => Err(out_of_range(text, sql_type)),
-        Err(error) => match error.kind() {
-            std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => {
-                Err(out_of_range(text, sql_type))
-            }
-            _ => Err(Error::new(
-                "22P02",
-                format!("invalid input syntax for type {}: \"{text}\"", sql_type.name()),
-            )),
-        },
-    }
-}
-
-fn out_of_range(text: &str, sql_type: &SqlType) -> Error {
-    Error::new("22003", format!("value \"{text}\" is out of range for type {}", sql_type.name()))
 }
 
 /// Refuses a text that is longer than VARCHAR(n) allows (22001); trailing spaces are forgiven by
@@ -107,41 +85,3 @@ pub fn check_length(text: &str, limit: Option<u32>) -> Result<()> {
         _ => Ok(()),
     }
 }
-
-fn boolean(text: &str) -> Option<bool> {
-    match text.to_lowercase().as_str() {
-        "t" | "tr" | "tru" | "true" | "y" | "ye" | "yes" | "on" | "1" => Some(true),
-        "f" | "fa" | "fal" | "fals" | "false" | "n" | "no" | "of" | "off" | "0" => Some(false),
-        _ => None,
-    }
-}
-
-fn bytes(text: &str) -> Option<Vec<u8>> {
-    match text.strip_prefix("\\x") {
-        Some(digits) => hex(digits.as_bytes()),
-        None if text.contains('\\') => None,
-        None => Some(text.as_bytes().to_vec()),
-    }
-}
-
-fn hex(digits: &[u8]) -> Option<Vec<u8>> {
-    let (pairs, rest) = digits.as_chunks::<2>();
-    if !rest.is_empty() {
-        return None;
-    }
-    pairs
-        .iter()
-        .map(|pair| {
-            let text = std::str::from_utf8(pair).ok()?;
-            u8::from_str_radix(text, 16).ok()
-        })
-        .collect()
-}
-
-fn uuid(text: &str) -> Option<Vec<u8>> {
-    let text = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or(text);
-    let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b'-').collect();
-    hex(&digits).filter(|bytes| bytes.len() == UUID_BYTES)
-}
-
-const UUID_BYTES: usize = 16;

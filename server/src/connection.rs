@@ -229,7 +229,9 @@ impl Connection {
         &mut self,
         work: impl FnOnce(&mut planner::Session) -> Result<T> + Send + 'static,
     ) -> Result<T, Failure> {
-        let session = std::mem::take(&mut self.session.planner);
+        let mut session = std::mem::take(&mut self.session.planner);
+        let cancel = self.guard.cancel.clone();
+        session.interrupt = planner::Interrupt::new(move || cancel.is_cancelled());
         let shared = Arc::clone(&self.shared);
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);

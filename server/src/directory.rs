@@ -128,6 +128,11 @@ impl Directory {
         Ok(SessionListing { directory: Arc::clone(self), entry })
     }
 
+    /// The time, µs since the epoch.
+    pub fn now_micros(&self) -> i64 {
+        self.env.clock.now_micros()
+    }
+
     /// Lists a statement. `is_stream` says that it ends only when it is stopped.
     pub fn begin_query(
         self: &Arc<Self>,
@@ -188,6 +193,10 @@ impl SessionDirectory for Directory {
             query: query.text.clone(),
         };
         queries.values().map(info).collect()
+    }
+
+    fn sleep(&self, duration: std::time::Duration) -> futures::future::BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
     }
 
     fn cancel(&self, session_id: i32) -> bool {

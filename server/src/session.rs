@@ -169,9 +169,10 @@ impl Session {
         matches!(self.block, Block::Explicit | Block::Failed)
     }
 
-    /// Enters a block.
-    pub fn enter_block(&mut self, block: Block) {
+    /// Enters a block that begins at `now`, µs since the epoch, unless it has begun already.
+    pub fn enter_block(&mut self, block: Block, now: i64) {
         self.block = block;
+        self.planner.block_began_at.get_or_insert(now);
         self.planner.in_transaction = true;
     }
 
@@ -179,6 +180,7 @@ impl Session {
     pub fn leave_block(&mut self, is_committed: bool) {
         self.block = Block::None;
         self.planner.in_transaction = false;
+        self.planner.block_began_at = None;
         let before = self.settings_before.take();
         let local = std::mem::take(&mut self.settings_local);
         match before {
@@ -242,7 +244,7 @@ impl Session {
         self.statement_timeout = duration("statement_timeout");
         self.idle_in_block_timeout = duration("idle_in_transaction_session_timeout");
         self.idle_timeout = duration("idle_session_timeout");
-        let zone = settings.get("timezone").and_then(|name| TimeZone::parse(name).ok());
+        let zone = settings.get("timezone").and_then(|name| TimeZone::of_setting(name).ok());
         self.zone = zone.unwrap_or(TimeZone::Utc);
     }
 
@@ -318,13 +320,13 @@ mod tests {
     #[test]
     fn rollback_undoes_settings_and_commit_only_the_local_ones() {
         let mut session = session();
-        session.enter_block(Block::Explicit);
+        session.enter_block(Block::Explicit, 0);
         session.set("TimeZone", Some("+02"), true).unwrap();
         session.set("statement_timeout", Some("5s"), false).unwrap();
         session.leave_block(true);
         assert_eq!(session.planner.settings["timezone"], "UTC");
         assert_eq!(session.statement_timeout, Some(Duration::from_secs(5)));
-        session.enter_block(Block::Explicit);
+        session.enter_block(Block::Explicit, 0);
         session.set("statement_timeout", None, false).unwrap();
         assert_eq!(session.statement_timeout, None);
         session.leave_block(false);

@@ -127,7 +127,7 @@ pub fn validate(name: &str, value: &str) -> Result<String> {
         }
         Accepts::Duration => Ok(duration_ms(value).ok_or_else(refused)?.to_string()),
         Accepts::Zone => {
-            TimeZone::parse(value)?;
+            TimeZone::of_setting(value)?;
             Ok(value.to_owned())
         }
         Accepts::Encoding => {

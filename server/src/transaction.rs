@@ -13,7 +13,10 @@ impl Connection {
     /// BEGIN.
     pub fn begin_block(&mut self) -> &'static str {
         match self.session.block {
-            Block::None | Block::Implicit => self.session.enter_block(Block::Explicit),
+            Block::None | Block::Implicit => {
+                let now = self.shared.directory.now_micros();
+                self.session.enter_block(Block::Explicit, now);
+            }
             Block::Explicit | Block::Failed => {
                 let message = "there is already a transaction in progress";
                 self.outbound.notice("25001", message, Severity::Warning);

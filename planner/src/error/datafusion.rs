@@ -7,6 +7,7 @@ use arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, SchemaError};
 
 use super::Error;
+use crate::functions::missing::no_such_function;
 
 impl From<DataFusionError> for Error {
     fn from(error: DataFusionError) -> Self {
@@ -82,7 +83,14 @@ fn ours_inside(error: &DataFusionError) -> Option<Error> {
 
 fn of_schema(error: &SchemaError) -> Error {
     match error {
-        SchemaError::FieldNotFound { field, .. } => {
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            if let Some(relation) = &field.relation
+                && !valid_fields.iter().any(|valid| valid.relation.as_ref() == Some(relation))
+            {
+                let message =
+                    format!("missing FROM-clause entry for table \"{}\"", relation.table());
+                return Error::new("42P01", message);
+            }
             let name = crate::rules::output_names::wire_name(&field.name);
             match &field.relation {
                 Some(relation) => Error::new(
@@ -130,6 +138,7 @@ fn of_arrow(error: &ArrowError) -> Error {
             Some(inner) => of_datafusion(inner),
             None => Error::new("XX000", inner.to_string()),
         },
+        ArrowError::ComputeError(text) if text.contains("Regular expression") => of_execution(text),
         other => Error::new("XX000", first_line(&other.to_string())),
     }
 }
@@ -152,7 +161,17 @@ fn of_cast(text: &str) -> Error {
 
 /// PostgreSQL's name for a type that Arrow's message spells its own way.
 fn parse_arrow_name(name: &str) -> String {
+    if let Some(element) = name.strip_prefix("List(").and_then(|rest| rest.strip_suffix(')')) {
+        return format!("{}[]", parse_arrow_name(element));
+    }
     match name {
+        "Utf8" | "LargeUtf8" | "Utf8View" => "text",
+        "Null" => "unknown",
+        "Binary" => "bytea",
+        "UInt32" => "oid",
+        "FixedSizeBinary(16)" => "uuid",
+        name if name.starts_with("Timestamp") && name.contains('"') => "timestamp with time zone",
+        name if name.starts_with("Timestamp") => "timestamp without time zone",
         "Boolean" => "boolean",
         "Int8" | "Int16" => "smallint",
         "Int32" => "integer",
@@ -161,8 +180,7 @@ fn parse_arrow_name(name: &str) -> String {
         "Float64" => "double precision",
         "Date32" | "Date64" => "date",
         name if name.starts_with("Decimal") => "numeric",
-        name if name.starts_with("Timestamp") => "timestamp",
-        name if name.starts_with("Time") => "time",
+        name if name.starts_with("Time") => "time without time zone",
         name if name.starts_with("Interval") => "interval",
         other => return other.to_lowercase(),
     }
@@ -194,6 +212,9 @@ fn of_plan(text: &str) -> Error {
                  function"
             ),
         );
+    }
+    if let Some(error) = of_types(&line) {
+        return error;
     }
     let code = if line.contains("Failed to coerce arguments")
         || line.contains("does not support")
@@ -231,8 +252,127 @@ fn of_foreign(text: &str) -> Error {
     }
 }
 
+/// Complaints about types that PostgreSQL has words of its own for.
+fn of_types(line: &str) -> Option<Error> {
+    let sql = |name: &str| parse_arrow_name(name.trim().trim_end_matches('.'));
+    if let Some(call) = between(line, "name and argument types '", "'. You might need")
+        && let Some((name, types)) = call.strip_suffix(')').and_then(|call| call.split_once('('))
+    {
+        let types: Vec<String> = arguments(types).into_iter().map(sql).collect();
+        return Some(no_such_function(function_name(name), &types));
+    }
+    if let Some(operands) =
+        line.strip_prefix("Cannot infer common string type for string concat operation ")
+        && let Some((left, right)) = operands.split_once(" || ")
+    {
+        let message = format!("operator does not exist: {} || {}", sql(left), sql(right));
+        return Some(Error::new("42883", message).with_hint(
+            "No operator matches the given name and argument types. \
+             You might need to add explicit type casts.",
+        ));
+    }
+    if let Some(found) =
+        line.strip_prefix("Unary operator 'NOT' requires a boolean expression, got ")
+    {
+        let found = sql(found);
+        return Some(Error::new(
+            "42804",
+            format!("argument of NOT must be type boolean, not type {found}"),
+        ));
+    }
+    let logical = line
+        .strip_prefix("Cannot infer common argument type for logical boolean operation ")
+        .and_then(|operands| {
+            let (op, (left, right)) = ["AND", "OR"]
+                .into_iter()
+                .find_map(|op| Some((op, operands.split_once(&format!(" {op} "))?)))?;
+            Some((op, [left, right].into_iter().map(sql).find(|name| name != "boolean")?))
+        });
+    if let Some((op, found)) = logical {
+        return Some(Error::new(
+            "42804",
+            format!("argument of {op} must be type boolean, not type {found}"),
+        ));
+    }
+    if let Some((left, right)) = between(line, "Previous inputs were of type ", ", but got")
+        .zip(between(line, "incompatible type ", " on column"))
+    {
+        let message = format!("UNION types {} and {} cannot be matched", sql(left), sql(right));
+        return Some(Error::new("42804", message));
+    }
+    if line.contains("queries have different number of columns") {
+        let operation = line.split(' ').next().unwrap_or_default();
+        let message = format!("each {operation} query must have the same number of columns");
+        return Some(Error::new("42601", message));
+    }
+    if let Some((then, other)) =
+        between(line, "coerce then (", ")").zip(between(line, "else (", ")"))
+    {
+        let message = format!("CASE types {} and {} cannot be matched", sql(other), sql(then));
+        return Some(Error::new("42804", message));
+    }
+    if let Some(found) = line
+        .strip_prefix("Cannot create filter with non-boolean predicate ")
+        .and_then(|rest| rest.rsplit_once("returning "))
+    {
+        let message = format!("argument of WHERE must be type boolean, not type {}", sql(found.1));
+        return Some(Error::new("42804", message));
+    }
+    if line.starts_with("Aggregate function calls cannot be nested") {
+        return Some(Error::new("42803", "aggregate function calls cannot be nested"));
+    }
+    if line.starts_with("Aggregate functions are not allowed in the WHERE clause") {
+        return Some(Error::new("42803", "aggregate functions are not allowed in WHERE"));
+    }
+    if line.starts_with("Projections require unique expression names") {
+        let message = "a column that occurs twice among the select items must have an alias";
+        return Some(Error::unsupported(message).with_detail(line.to_owned()));
+    }
+    None
+}
+
+/// Names separated by commas, but not those inside parentheses.
+fn arguments(text: &str) -> Vec<&str> {
+    let (mut depth, mut begin, mut found) = (0, 0, Vec::new());
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'(' => depth += 1,
+            b')' => depth -= 1,
+            b',' if depth == 0 => {
+                found.push(&text[begin..at]);
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+    if !text.trim().is_empty() {
+        found.push(&text[begin..]);
+    }
+    found
+}
+
+/// What a user calls a function that DataFusion knows under another name.
+fn function_name(name: &str) -> &str {
+    match name {
+        "character_length" => "length",
+        "strpos" => "position",
+        "substr" => "substring",
+        other => other,
+    }
+}
+
 fn of_execution(text: &str) -> Error {
     let line = first_line(text);
+    if line.starts_with("regex parse error") || line.contains("Regular expression did not compile")
+    {
+        let cause = text.lines().find_map(|line| line.trim().strip_prefix("error: "));
+        let message = format!("invalid regular expression: {}", cause.unwrap_or(&line));
+        return Error::new("2201B", message);
+    }
+    if let Some(unit) = between(&line, "Unsupported date_trunc granularity: '", "'") {
+        let message = format!("unit \"{unit}\" not recognized for type timestamp");
+        return Error::new("22023", message);
+    }
     let code = if line.contains("more than one row") {
         return Error::new(
             "21000",

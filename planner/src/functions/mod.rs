@@ -9,15 +9,21 @@ pub mod arrays;
 pub mod cast;
 pub mod catalog;
 pub mod error;
+pub mod format;
 pub mod function;
 pub mod generate_series;
 pub mod generate_stream;
 pub mod hop;
 pub mod impose_order;
+pub mod interval;
 pub mod keywords;
 pub mod limited;
+pub mod math;
+pub mod missing;
+pub mod pattern;
 pub mod relation;
 pub mod session;
+pub mod sleep;
 pub mod stream;
 pub mod system;
 #[cfg(test)]
@@ -56,6 +62,12 @@ pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
         text::all(),
         time::all(),
         system::all(),
+        format::all(),
+        interval::all(),
+        math::all(),
+        missing::refusals(),
+        pattern::all(),
+        vec![sleep::sleep()],
     ];
     families.into_iter().flatten().collect()
 }

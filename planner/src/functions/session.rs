@@ -28,7 +28,7 @@ use super::{
     error::user_error,
     function::{Body, Function, TypeRule, constant_text},
 };
-use crate::{Session, planner::SessionDirectory, text::TimeZone};
+use crate::{Interrupt, Session, planner::SessionDirectory, text::TimeZone};
 
 /// What PostgreSQL would be at this version of ours; drivers parse the first words.
 pub const SERVER_VERSION: &str = "15.0";
@@ -54,6 +54,10 @@ pub struct SessionFacts {
     pub settings: Arc<BTreeMap<String, String>>,
     /// The moment `now()` stands for, µs since the epoch; `None` asks the clock.
     pub now: Option<i64>,
+    /// The moment `statement_timestamp()` stands for; `None` asks the clock.
+    pub statement_began_at: Option<i64>,
+    /// What stops planning.
+    pub interrupt: Interrupt,
 }
 
 impl SessionFacts {
@@ -68,11 +72,14 @@ impl SessionFacts {
             database: session.database.clone(),
             session_id: session.id,
             settings: Arc::new(session.settings.clone()),
-            now: None,
+            now: session.block_began_at,
+            statement_began_at: None,
+            interrupt: session.interrupt.clone(),
         }
     }
 
-    fn now(&self) -> i64 {
+    /// The moment `now()` stands for, µs since the epoch.
+    pub fn now(&self) -> i64 {
         self.now.unwrap_or_else(|| self.env.clock.now_micros())
     }
 
@@ -129,13 +136,15 @@ pub fn facts(args: &ScalarFunctionArgs) -> Result<&SessionFacts> {
 pub fn time_zone(args: &ScalarFunctionArgs) -> TimeZone {
     let facts = args.config_options.extensions.get::<SessionFacts>();
     let name = facts.and_then(|facts| facts.settings.get("timezone"));
-    name.and_then(|name| TimeZone::parse(name).ok()).unwrap_or(TimeZone::Utc)
+    name.and_then(|name| TimeZone::of_setting(name).ok()).unwrap_or(TimeZone::Utc)
 }
 
 /// Puts the values of session functions into a plan that is about to run: one moment for all.
 pub fn bind_session(plan: LogicalPlan, facts: &SessionFacts) -> Result<LogicalPlan> {
-    let now = facts.now();
-    let facts = SessionFacts { now: Some(now), ..facts.clone() };
+    let clock = facts.env.clock.now_micros();
+    let statement_began_at = Some(facts.statement_began_at.unwrap_or(clock));
+    let now = Some(facts.now.unwrap_or(clock));
+    let facts = SessionFacts { now, statement_began_at, ..facts.clone() };
     let mut config = ConfigOptions::default();
     config.extensions.insert(facts);
     let config = Arc::new(config);
@@ -214,8 +223,12 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
         volatile("now", instant, |args| Ok(instant_value(facts(args)?.now())))
             .aliased(&["current_timestamp", "transaction_timestamp"])
             .build(),
-        volatile("statement_timestamp", instant, |args| Ok(instant_value(facts(args)?.now())))
-            .build(),
+        volatile("statement_timestamp", instant, |args| {
+            let facts = facts(args)?;
+            let clock = || facts.env.clock.now_micros();
+            Ok(instant_value(facts.statement_began_at.unwrap_or_else(clock)))
+        })
+        .build(),
         volatile("clock_timestamp", instant, |args| {
             Ok(instant_value(facts(args)?.env.clock.now_micros()))
         })

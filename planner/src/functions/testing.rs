@@ -33,6 +33,9 @@ impl SessionDirectory for NoSessions {
     fn cancel(&self, _: i32) -> bool {
         false
     }
+    fn sleep(&self, _: std::time::Duration) -> futures::future::BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// Facts of a session in a simulated world.
@@ -49,6 +52,8 @@ pub fn facts() -> SessionFacts {
         session_id: 41,
         settings: Arc::new(BTreeMap::new()),
         now: None,
+        statement_began_at: None,
+        interrupt: crate::Interrupt::default(),
     }
 }
 
@@ -90,8 +95,14 @@ fn frame_of(context: &SessionContext, sql: &str) -> Result<DataFrame> {
     if let Statement::Statement(statement) = &mut statement {
         rules::rewrite_ast(statement.as_mut());
     }
+    let state = context.state();
+    let with_missing = match &statement {
+        Statement::Statement(statement) => super::missing::with_missing(&state, statement.as_ref()),
+        _ => None,
+    };
+    let state = with_missing.unwrap_or(state);
     futures::executor::block_on(async {
-        let plan = context.state().statement_to_plan(statement).await?;
+        let plan = state.statement_to_plan(statement).await?;
         let plan = bind_session(plan, &facts())?;
         context.execute_logical_plan(plan).await
     })
@@ -132,19 +143,22 @@ pub fn error_of(sql: &str) -> String {
 /// The same, in a session with tables.
 pub fn error_in(context: &SessionContext, sql: &str) -> String {
     let error = run_in(context, sql).expect_err(sql);
-    let root = match error.find_root() {
-        DataFusionError::External(error) => error.downcast_ref::<runtime::Error>().cloned(),
+    let text = format!("XX000 {error}");
+    let root: Option<&(dyn std::error::Error + 'static)> = match error.find_root() {
+        DataFusionError::External(error) => Some(error.as_ref()),
         DataFusionError::ArrowError(error, _) => match error.as_ref() {
-            arrow::error::ArrowError::ExternalError(error) => {
-                error.downcast_ref::<runtime::Error>().cloned()
-            }
+            arrow::error::ArrowError::ExternalError(error) => Some(error.as_ref()),
             _ => None,
         },
         _ => None,
     };
-    match root {
+    let Some(root) = root else { return text };
+    if let Some(error) = root.downcast_ref::<crate::Error>() {
+        return format!("{} {}", error.code, error.message);
+    }
+    match root.downcast_ref::<runtime::Error>() {
         Some(runtime::Error::User { code, message }) => format!("{code} {message}"),
-        _ => format!("XX000 {error}"),
+        _ => text,
     }
 }
 

@@ -17,11 +17,18 @@ use datafusion::{
 };
 
 use super::Lowering;
-use crate::Result;
+use crate::{Error, Result, functions::sleep};
 
 impl Lowering<'_> {
     /// The physical form of `expr` over rows of `schema`.
     pub(super) fn physical(&self, expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
+        let sleeps = |expr: &Expr| {
+            Ok(matches!(expr, Expr::ScalarFunction(call) if call.func.name() == sleep::NAME))
+        };
+        if expr.exists(sleeps)? {
+            let message = "pg_sleep() is not supported in a streaming query or job";
+            return Err(Error::unsupported(message));
+        }
         Ok(create_physical_expr(expr, schema, &self.props, &self.planning)?)
     }
 }

@@ -6,7 +6,7 @@
 //!   Filter(k <> 0)                                     ──→           THEN 10 / k > 1 END)
 //!     TableScan                                                  scan
 //! ```
-//! The analyzer writes the CASE ([`crate::rules::operators::guard`]), the optimizer moves the
+//! The analyzer writes the CASE ([`crate::rules::guards::guard`]), the optimizer moves the
 //! plain conditions below it; here they meet again.
 
 use std::sync::Arc;

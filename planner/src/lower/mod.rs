@@ -45,7 +45,7 @@ use fields::ScanFields;
 use crate::{
     Error, OutputColumn, Result,
     functions::window::WindowNode,
-    rules::{operators, unbounded},
+    rules::{guards, unbounded},
     stream_plan::StreamPlan,
 };
 
@@ -96,7 +96,7 @@ fn optimise(state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan> {
 /// as well, where the optimizer would make a column of them to compute them once.
 fn ask_guards_once(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     let LogicalPlan::Filter(mut filter) = plan else { return Ok(Transformed::no(plan)) };
-    let (predicate, is_changed) = operators::without_repeated_guards(filter.predicate);
+    let (predicate, is_changed) = guards::without_repeated_guards(filter.predicate);
     filter.predicate = predicate;
     Ok(match is_changed {
         true => Transformed::yes(LogicalPlan::Filter(filter)),

@@ -177,7 +177,8 @@ impl Dialect for TidewaterDialect {
     }
 
     fn supports_select_wildcard_with_alias(&self) -> bool {
-        POSTGRES.supports_select_wildcard_with_alias()
+        // PostgreSQL's grammar has no alias there: `SELECT * FORM t` is a mistake at FORM.
+        false
     }
 
     fn supports_comma_separated_trim(&self) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::{
-    common::{DFSchema, tree_node::Transformed},
+    common::{DFSchema, ScalarValue, tree_node::Transformed},
     error::Result,
     logical_expr::{Cast, Expr},
 };
@@ -39,6 +39,18 @@ pub fn to_text(expr: Expr, from: &DataType) -> Expr {
     match is_ours(from, &field) {
         true => call(cast_function(&field), vec![expr]),
         false => Expr::Cast(Cast::new_from_field(Box::new(expr), field)),
+    }
+}
+
+/// The value of a constant, whatever it is cast to.
+pub fn constant(mut expr: &Expr) -> Option<&ScalarValue> {
+    loop {
+        expr = match expr {
+            Expr::Literal(value, _) => return Some(value),
+            Expr::Cast(cast) => &cast.expr,
+            Expr::ScalarFunction(call) if call.func.name() == NAME => call.args.first()?,
+            _ => return None,
+        };
     }
 }
 

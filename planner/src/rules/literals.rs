@@ -5,10 +5,15 @@
 //! The visitor has no way to say "not below here", so such a number is marked on the way down
 //! (its `long` flag, which nothing in SQL sets) and unmarked on the way up.
 
-use datafusion::sql::sqlparser::ast::{
-    self, CastKind, DataType, ExactNumberInfo, Expr, Query, Select, TableFactor, UnaryOperator,
-    Value,
+use datafusion::sql::sqlparser::{
+    ast::{
+        self, CastKind, DataType, ExactNumberInfo, Expr, Query, Select, TableFactor, UnaryOperator,
+        Value,
+    },
+    tokenizer::Span,
 };
+
+use crate::types::NUMERIC_PRECISION_MAX;
 
 /// Gives an unmarked integer literal its type, as a cast around it; a minus sign in front belongs
 /// to the literal.
@@ -21,6 +26,10 @@ pub fn type_number(expr: &mut Expr) {
     }
     let Expr::Value(value) = expr else { return };
     let Value::Number(text, false) = &value.value else { return };
+    if let Some(number) = exponent_number(text, value.span) {
+        *expr = number;
+        return;
+    }
     if let Some(data_type) = integer_type(text) {
         let number = std::mem::replace(expr, Expr::Tuple(Vec::new()));
         *expr = cast(number, data_type);
@@ -44,6 +53,39 @@ fn negated(inner: &Expr) -> Option<Expr> {
     let number = ast::ValueWithSpan { value: Value::Number(digits.to_owned(), false), span };
     let minus = Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(Expr::Value(number)) };
     Some(cast(minus, data_type))
+}
+
+/// `1.5e3` as the NUMERIC it is, written without its exponent; one that a NUMERIC of ours cannot
+/// hold (`1e300`) is a DOUBLE PRECISION.
+fn exponent_number(text: &str, span: Span) -> Option<Expr> {
+    let (mantissa, exponent) = text.split_once(['e', 'E'])?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    let point = exponent.parse::<i64>().ok().and_then(|e| e.checked_add(whole.len() as i64))?;
+    let number = |text| Expr::Value(ast::ValueWithSpan { value: Value::Number(text, false), span });
+    let room = i64::from(NUMERIC_PRECISION_MAX);
+    if point > room || point - (digits.len() as i64) < 1 - room {
+        let literal = Value::SingleQuotedString(text.to_owned());
+        let literal = Expr::Value(ast::ValueWithSpan { value: literal, span });
+        return Some(cast(literal, DataType::Double(ExactNumberInfo::None)));
+    }
+    let (before, after) = match usize::try_from(point) {
+        Ok(point) if point >= digits.len() => {
+            let zeros = point - digits.len();
+            (digits + &"0".repeat(zeros), String::new())
+        }
+        Ok(point) => (digits[..point].to_owned(), digits[point..].to_owned()),
+        Err(_) => (String::new(), "0".repeat(point.unsigned_abs() as usize) + &digits),
+    };
+    let before = match before.trim_start_matches('0') {
+        "" => "0",
+        trimmed => trimmed,
+    };
+    if after.is_empty() {
+        let numeric = ExactNumberInfo::PrecisionAndScale(before.len() as u64, 0);
+        return Some(cast(number(before.to_owned()), DataType::Numeric(numeric)));
+    }
+    Some(number(format!("{before}.{after}")))
 }
 
 fn number_text(value: &ast::ValueWithSpan) -> Option<&str> {
@@ -112,8 +154,13 @@ pub fn release_inside(expr: &mut Expr) {
     mark_inside(expr, false);
 }
 
+/// Lists of at least so many plain integers keep DataFusion's type for them: a cast around each
+/// would cost more than the search.
+const LIST_MIN: usize = 64;
+
 fn mark_inside(expr: &mut Expr, is_protected: bool) {
     match expr {
+        Expr::InList { list, .. } if list.len() >= LIST_MIN => mark_integers(list, is_protected),
         Expr::Interval(interval) => mark(&mut interval.value, is_protected),
         Expr::Function(function) => {
             let Some(ast::WindowType::WindowSpec(spec)) = &mut function.over else { return };
@@ -124,6 +171,20 @@ fn mark_inside(expr: &mut Expr, is_protected: bool) {
             }
         }
         _ => {}
+    }
+}
+
+/// Marks a list of nothing but integers that fit BIGINT.
+fn mark_integers(list: &mut [Expr], is_protected: bool) {
+    let is_integer = |expr: &Expr| match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Number(text, _) => text.parse::<i64>().is_ok(),
+            _ => false,
+        },
+        _ => false,
+    };
+    if list.iter().all(is_integer) {
+        list.iter_mut().for_each(|expr| mark(expr, is_protected));
     }
 }
 

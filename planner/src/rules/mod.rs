@@ -3,6 +3,8 @@
 //! Nothing here reads a table or runs anything.
 
 pub mod casts;
+pub mod guards;
+pub mod interruption;
 pub mod literals;
 pub mod numeric;
 pub mod operators;
@@ -11,9 +13,13 @@ pub mod rewrite_ast;
 pub mod semantics;
 pub mod spelling;
 pub mod subqueries;
+pub mod sugar;
+pub mod times;
 pub mod type_names;
 pub mod unbounded;
+pub mod wildcards;
 
+pub use interruption::optimizer_rules;
 pub use operators::PostgresOperators;
 pub use rewrite_ast::rewrite_ast;
 pub use type_names::PostgresTypes;

@@ -1,32 +1,33 @@
 //! Operators: which function computes them, which of them do not exist.
-//! Times and intervals stay DataFusion's; numbers never do.
+//! Numbers are never DataFusion's; times and intervals are where [`super::times`] says so.
 
-use arrow::datatypes::{DataType, TimeUnit};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::{
-    common::{
-        DFSchema, ScalarValue,
-        tree_node::{Transformed, TreeNode, TreeNodeRecursion},
-    },
+    common::{DFSchema, ScalarValue, tree_node::Transformed},
     error::{DataFusionError, Result},
     logical_expr::{
         Case, Cast, Expr, Operator,
         expr::{BinaryExpr, ScalarFunction},
         planner::{ExprPlanner, PlannerResult, RawBinaryExpr},
-        utils::{conjunction, split_conjunction_owned},
     },
-    prelude::lit,
     sql::sqlparser::ast::BinaryOperator,
 };
 
 use super::{
     casts, numeric,
     semantics::{KnownType, binary_expr, call, changed},
+    times::{arrow_computes, dates, times},
 };
 use crate::{
-    SqlType,
+    Error, SqlType,
     functions::{
         arithmetic::{self, Arithmetic},
+        cast::cast_function,
         error::user_error,
+        external, interval, math,
+        text::bool_letter,
     },
 };
 
@@ -81,6 +82,12 @@ pub fn binary(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>
     if let Some(arithmetic) = Arithmetic::of(op) {
         return operate(arithmetic, (left, left_type), (right, right_type), op, schema);
     }
+    let is_interval = |data_type: &DataType| matches!(data_type, DataType::Interval(_));
+    if is_comparison(op) && is_interval(&left_type) && is_interval(&right_type) {
+        // By length: a day is 24 hours, a month 30 days. Arrow would compare field by field.
+        let [left, right] = [left, right].map(|side| call(interval::interval_length(), vec![side]));
+        return Ok(Transformed::yes(binary_expr(left, op, right)));
+    }
     if is_comparison(op) && is_text(&left_type) != is_text(&right_type) {
         let is_number = |data_type: &DataType| {
             data_type.is_numeric() || *data_type == DataType::Boolean || data_type.is_temporal()
@@ -112,32 +119,20 @@ fn operate(
     if let Some(expr) = dates(arithmetic, (&left, &left_type), (&right, &right_type)) {
         return Ok(Transformed::yes(expr));
     }
-    if is_text(&left_type) || is_text(&right_type) {
+    if let Some(expr) = times(arithmetic, (&left, &left_type), (&right, &right_type)) {
+        return Ok(Transformed::yes(expr));
+    }
+    let is_known = |data_type: &DataType| {
+        data_type.is_numeric()
+            || data_type.is_temporal()
+            || is_text(data_type)
+            || *data_type == DataType::Boolean
+    };
+    let is_arrows = arrow_computes(arithmetic, &left_type, &right_type);
+    if is_known(&left_type) && is_known(&right_type) && !is_arrows {
         return Err(no_operator(&op.to_string(), &left, &right, schema));
     }
     Ok(Transformed::no(binary_expr(left, op, right)))
-}
-
-/// `date + 3`, `date - 3`, `date - date`: days.
-fn dates(
-    arithmetic: Arithmetic,
-    (left, left_type): (&Expr, &DataType),
-    (right, right_type): (&Expr, &DataType),
-) -> Option<Expr> {
-    use DataType::{Date32, Int16, Int32};
-    let days = |expr: &Expr| plain_cast(expr.clone(), &Date32, Int32);
-    let number = |expr: &Expr, data_type: &DataType| plain_cast(expr.clone(), data_type, Int32);
-    let apply = |left, right| call(arithmetic.function(), vec![left, right]);
-    Some(match (arithmetic, left_type, right_type) {
-        (Arithmetic::Subtract, Date32, Date32) => apply(days(left), days(right)),
-        (Arithmetic::Add | Arithmetic::Subtract, Date32, Int16 | Int32) => {
-            plain_cast(apply(days(left), number(right, right_type)), &Int32, Date32)
-        }
-        (Arithmetic::Add, Int16 | Int32, Date32) => {
-            plain_cast(apply(number(left, left_type), days(right)), &Int32, Date32)
-        }
-        _ => return None,
-    })
 }
 
 /// Unary minus.
@@ -157,6 +152,19 @@ pub fn negative(inner: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
 /// CASE: literals among the results take the others' type, literals behind WHEN the operand's.
 pub fn case(mut case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let mut is_changed = false;
+    if case.expr.is_none() {
+        for (when, _) in &case.when_then_expr {
+            match when.get_type_if_known(schema) {
+                Some(DataType::Boolean | DataType::Null) | None => {}
+                Some(other) => {
+                    let found = SqlType::of_arrow(&other).name();
+                    let message =
+                        format!("argument of CASE/WHEN must be type boolean, not type {found}");
+                    return Err(user_error("42804", message));
+                }
+            }
+        }
+    }
     if let Some(operand) = &mut case.expr {
         let mut operands = vec![std::mem::take(operand.as_mut())];
         operands
@@ -181,16 +189,42 @@ pub fn case(mut case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
 
 /// Functions whose arguments share one type, and those that print their arguments.
 pub fn function(mut function: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    if let Some(rounded) = rounding(&function, schema) {
+        return Ok(Transformed::yes(rounded));
+    }
     let is_changed = match function.func.name() {
         "coalesce" | "nullif" | "greatest" | "least" | "array_append" => {
             casts::unify_literals(&mut function.args, schema)?
         }
-        "concat" | "concat_ws" => {
+        "character_length" | "reverse" | "repeat" | "lpad" | "rpad" | "left" | "right"
+        | "replace" | "translate" | "initcap" | "ascii" | "md5" | "substr" => {
+            // DataFusion would print a number; PostgreSQL has no such function.
+            let first = function.args.first().and_then(|arg| arg.get_type_if_known(schema));
+            if first.is_some_and(|data_type| data_type.is_numeric()) {
+                let types: Vec<DataType> = function
+                    .args
+                    .iter()
+                    .map(|arg| arg.get_type_if_known(schema).unwrap_or(DataType::Null))
+                    .collect();
+                let name = match function.func.name() {
+                    "character_length" => "length",
+                    "substr" => "substring",
+                    name => name,
+                };
+                return Err(arithmetic::no_function(name, &types));
+            }
+            false
+        }
+        "concat" | "concat_ws" | "format" | "quote_nullable" => {
             let mut is_changed = false;
             for arg in &mut function.args {
                 let Some(data_type) = arg.get_type_if_known(schema) else { continue };
                 if !is_text(&data_type) && data_type != DataType::Null {
-                    *arg = casts::to_text(std::mem::take(arg), &data_type);
+                    *arg = match data_type {
+                        // Printed, not cast: a cast would answer `true`.
+                        DataType::Boolean => call(bool_letter(), vec![std::mem::take(arg)]),
+                        _ => casts::to_text(std::mem::take(arg), &data_type),
+                    };
                     is_changed = true;
                 }
             }
@@ -201,119 +235,56 @@ pub fn function(mut function: ScalarFunction, schema: &DFSchema) -> Result<Trans
     Ok(changed(Expr::ScalarFunction(function), is_changed))
 }
 
-/// `a AND b` in WHERE may not raise in `b` for rows that `a` leaves out: people write
-/// `k <> 0 AND 10 / k > 1`. The conjuncts that may raise are asked only where the others hold. The
-/// CASE around them answers a number, because DataFusion turns one of booleans back into AND.
-pub fn guard(predicate: Expr, schema: &DFSchema) -> Expr {
-    let conjuncts = split_conjunction_owned(predicate);
-    let (risky, safe): (Vec<_>, Vec<_>) =
-        conjuncts.into_iter().partition(|conjunct| may_raise(conjunct, schema));
-    let guards: Vec<Expr> = safe.iter().filter(|expr| !has_subquery(expr)).cloned().collect();
-    let (guards, risky) = match (conjunction(guards), conjunction(risky)) {
-        (Some(guards), Some(risky)) if !has_subquery(&risky) => (guards, risky),
-        (_, risky) => {
-            let all = safe.into_iter().chain(risky);
-            return conjunction(all).unwrap_or_else(|| lit(true));
+/// `ceil`, `floor`, `trunc` and `round` of a NUMERIC leave no digits behind the point, or as many as
+/// they are told; `round` of a DOUBLE PRECISION goes to even.
+fn rounding(function: &ScalarFunction, schema: &DFSchema) -> Option<Expr> {
+    let name = function.func.name();
+    let (value, places) = match function.args.as_slice() {
+        [value] => (value, 0),
+        [value, places] if name == "round" => (value, constant_places(places)?),
+        _ => return None,
+    };
+    let data_type = value.get_type_if_known(schema)?;
+    match data_type {
+        DataType::Decimal128(_, scale) if name == "round" && (0..scale).contains(&places) => {
+            let field = Arc::new(Field::new("", DataType::Decimal128(38, places), true));
+            Some(call(cast_function(&field), vec![value.clone()]))
         }
-    };
-    let answer = Expr::Cast(Cast::new(Box::new(risky), DataType::Int16));
-    let guarded = Case::new(None, vec![(Box::new(guards), Box::new(answer))], None);
-    let guarded = Expr::Case(guarded).eq(lit(1i16));
-    conjunction(safe.into_iter().chain([guarded])).unwrap_or_else(|| lit(true))
-}
-
-/// A predicate without the conditions that a guard in it asks anyway; and whether there were any.
-pub fn without_repeated_guards(predicate: Expr) -> (Expr, bool) {
-    let conjuncts = split_conjunction_owned(predicate);
-    let guards: Vec<Expr> = conjuncts.iter().filter_map(guards_of).flatten().collect();
-    let count = conjuncts.len();
-    let kept: Vec<Expr> =
-        conjuncts.into_iter().filter(|conjunct| !guards.contains(conjunct)).collect();
-    let is_changed = kept.len() < count;
-    (conjunction(kept).unwrap_or_else(|| lit(true)), is_changed)
-}
-
-/// The conditions of a CASE that [`guard`] wrote.
-fn guards_of(conjunct: &Expr) -> Option<Vec<Expr>> {
-    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = conjunct else {
-        return None;
-    };
-    let Expr::Case(Case { expr: None, when_then_expr, else_expr: None }) = left.as_ref() else {
-        return None;
-    };
-    let [(guards, _)] = when_then_expr.as_slice() else { return None };
-    (**right == lit(1i16)).then(|| split_conjunction_owned(guards.as_ref().clone()))
-}
-
-fn has_subquery(expr: &Expr) -> bool {
-    let is_subquery = |expr: &Expr| {
-        Ok(matches!(
-            expr,
-            Expr::ScalarSubquery(_)
-                | Expr::InSubquery(_)
-                | Expr::Exists(_)
-                | Expr::SetComparison(_)
-        ))
-    };
-    expr.exists(is_subquery).unwrap_or(true)
-}
-
-/// Whether evaluating it can fail on values people guard against: division, and casts that read a
-/// text or narrow a number. (A sum that leaves its type fails wherever it stands.)
-fn may_raise(expr: &Expr, schema: &DFSchema) -> bool {
-    const RISKY: [&str; 3] = ["checked_divide", "checked_modulo", "mod"];
-    let mut is_risky = false;
-    let _ = expr.apply(|expr| {
-        if let Expr::ScalarFunction(function) = expr {
-            let name = function.func.name();
-            is_risky |= RISKY.contains(&name) && !divides_by_constant(&function.args);
-            is_risky |= name == casts::NAME && cast_may_raise(expr, &function.args, schema);
+        DataType::Decimal128(..) if function.args.len() == 1 => {
+            Some(call(math::whole_numeric(name)?, vec![value.clone()]))
         }
-        // A guard that is already there.
-        let is_guard = matches!(expr, Expr::Case(_) | Expr::ScalarSubquery(_));
-        Ok(if is_guard { TreeNodeRecursion::Jump } else { TreeNodeRecursion::Continue })
-    });
-    is_risky
-}
-
-/// Whether the divisor is an integer constant that is not zero, whatever it is cast to.
-fn divides_by_constant(args: &[Expr]) -> bool {
-    let mut divisor = args.last();
-    while let Some(Expr::Cast(cast)) = divisor {
-        divisor = Some(&cast.expr);
-    }
-    let Some(Expr::Literal(divisor, _)) = divisor else { return false };
-    divisor.data_type().is_integer()
-        && ScalarValue::new_zero(&divisor.data_type()).is_ok_and(|zero| *divisor != zero)
-}
-
-/// Whether a cast of ours may fail: not that of a constant, which fails while planning, and not
-/// that of an integer to a NUMERIC with room for it.
-fn cast_may_raise(cast: &Expr, args: &[Expr], schema: &DFSchema) -> bool {
-    let [operand] = args else { return true };
-    if matches!(operand, Expr::Literal(..)) {
-        return false;
-    }
-    let types = (operand.get_type_if_known(schema), cast.get_type_if_known(schema));
-    match types {
-        (Some(from), Some(DataType::Decimal128(precision, scale))) if from.is_integer() => {
-            i16::from(precision) - i16::from(scale) < i16::from(numeric::integer_digits(&from))
+        DataType::Float32 | DataType::Float64 if name == "round" && function.args.len() == 1 => {
+            Some(call(math::round_even(), vec![value.clone()]))
         }
-        _ => true,
+        _ => None,
     }
 }
 
-/// 42883 for an operator over these operands.
+/// A small constant.
+fn constant_places(expr: &Expr) -> Option<i8> {
+    match casts::constant(expr)?.cast_to(&DataType::Int8) {
+        Ok(ScalarValue::Int8(places)) => places,
+        _ => None,
+    }
+}
+
+/// 42883 for an operator over these operands, with PostgreSQL's hint.
 pub fn no_operator(op: &str, left: &Expr, right: &Expr, schema: &DFSchema) -> DataFusionError {
     let name = |expr: &Expr| match expr.get_type_if_known(schema) {
+        _ if matches!(expr, Expr::Literal(value, _) if is_text(&value.data_type())) => {
+            "unknown".to_owned()
+        }
         Some(data_type) => SqlType::of_arrow(&data_type).name(),
         None => "unknown".to_owned(),
     };
     let message = format!("operator does not exist: {} {op} {}", name(left), name(right));
-    user_error("42883", message)
+    let hint = "No operator matches the given name and argument types. \
+                You might need to add explicit type casts.";
+    external(Error::new("42883", message).with_hint(hint))
 }
 
-fn plain_cast(expr: Expr, from: &DataType, to: DataType) -> Expr {
+/// A cast that does nothing but change the Arrow type; none if it is that already.
+pub fn plain_cast(expr: Expr, from: &DataType, to: DataType) -> Expr {
     if *from == to { expr } else { Expr::Cast(Cast::new(Box::new(expr), to)) }
 }
 

@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{
     self, Expr, ObjectName, Query, Select, TableFactor, VisitMut, VisitorMut,
 };
 
-use super::{literals, output_names, spelling};
+use super::{literals, output_names, spelling, sugar};
 
 /// Rewrites a statement, a query or an expression in place. Run it once, and only on what goes to
 /// DataFusion: afterwards the tree's text is no longer the user's.
@@ -34,6 +34,7 @@ impl VisitorMut for Pass {
         // Names first: they come from what the user wrote.
         output_names::alias_query(query, self.query_depth == 1);
         spelling::name_reg_items(query);
+        sugar::fetch_is_limit(query);
         literals::protect_query(query);
         ControlFlow::Continue(())
     }
@@ -46,6 +47,7 @@ impl VisitorMut for Pass {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         spelling::empty_select(select);
+        sugar::rewrite_items(select);
         literals::protect_select(select);
         ControlFlow::Continue(())
     }
@@ -63,6 +65,7 @@ impl VisitorMut for Pass {
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         literals::protect_table_factor(factor);
         spelling::strip_table_function_schema(factor);
+        sugar::table_to_unnest(factor);
         ControlFlow::Continue(())
     }
 
@@ -73,6 +76,7 @@ impl VisitorMut for Pass {
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         spelling::rewrite_before_children(expr);
+        sugar::rewrite_expr(expr);
         literals::protect_inside(expr);
         ControlFlow::Continue(())
     }
@@ -134,6 +138,13 @@ mod tests {
             rewritten("VALUES (9223372036854775808)"),
             "VALUES (CAST(9223372036854775808 AS NUMERIC(19,0)))"
         );
+    }
+
+    #[test]
+    fn numbers_with_an_exponent_are_numeric_while_they_fit() {
+        assert_eq!(rewritten("VALUES (1.5e-3)"), "VALUES (0.0015)");
+        assert_eq!(rewritten("VALUES (12.5e1)"), "VALUES (CAST(125 AS NUMERIC(3,0)))");
+        assert_eq!(rewritten("VALUES (1e300)"), "VALUES (CAST('1e300' AS DOUBLE))");
     }
 
     #[test]

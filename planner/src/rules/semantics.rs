@@ -21,7 +21,7 @@ use datafusion::{
     optimizer::analyzer::AnalyzerRule,
 };
 
-use super::{casts, operators, subqueries};
+use super::{casts, guards, interruption, operators, subqueries};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -32,7 +32,8 @@ impl AnalyzerRule for PostgresSemantics {
         "postgres_semantics"
     }
 
-    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+    fn analyze(&self, plan: LogicalPlan, options: &ConfigOptions) -> Result<LogicalPlan> {
+        interruption::check(options)?;
         Ok(plan.transform_up_with_subqueries(rewrite_node)?.data)
     }
 }
@@ -54,7 +55,7 @@ fn rewrite_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
             return Ok(rewritten);
         }
         let guarded =
-            if is_filter { operators::guard(rewritten.data, &schema) } else { rewritten.data };
+            if is_filter { guards::guard(rewritten.data, &schema) } else { rewritten.data };
         Ok(Transformed::yes(name.restore(guarded)))
     })?;
     if !rewritten.transformed {

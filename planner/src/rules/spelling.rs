@@ -174,8 +174,13 @@ pub fn rewrite_after_children(expr: &mut Expr) {
             *expr = call("timezone", vec![take(time_zone), take(timestamp)]);
         }
         Expr::Extract { field, expr: source, .. } => {
-            let field = Value::SingleQuotedString(field.to_string().to_lowercase());
-            *expr = call("extract", vec![Expr::value(field), take(source)]);
+            let field = field.to_string().to_lowercase();
+            let has_fraction = ["second", "millisecond", "epoch", "julian"]
+                .iter()
+                .any(|unit| field.trim_end_matches('s') == *unit);
+            let function = if has_fraction { "extract" } else { "extract_whole" };
+            let field = Value::SingleQuotedString(field);
+            *expr = call(function, vec![Expr::value(field), take(source)]);
         }
         _ => {}
     }

@@ -215,7 +215,7 @@ pub fn time(text: &str) -> Result<i64> {
     let bad = || Error::new("22007", invalid("time", text).message);
     let (micros, rest) = read_clock(text.trim()).ok_or_else(bad)??;
     let zone = rest.trim();
-    if zone.is_empty() || TimeZone::parse(zone).is_ok() { Ok(micros) } else { Err(bad()) }
+    if zone.is_empty() || TimeZone::of_text(zone).is_ok() { Ok(micros) } else { Err(bad()) }
 }
 
 /// TIMESTAMP in µs since the Unix epoch; a zone in the text is ignored, as in PostgreSQL.
@@ -279,7 +279,7 @@ impl DateTime {
         };
         let zone = match zone.trim() {
             "" => None,
-            name => Some(TimeZone::parse(name).map_err(|_| bad())?),
+            name => Some(TimeZone::of_text(name).map_err(|_| bad())?),
         };
         Ok(Self { days, micros, zone })
     }

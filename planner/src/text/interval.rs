@@ -103,8 +103,19 @@ fn worded_parts(text: &str) -> Option<Parts> {
             rest = after.trim_start();
             continue;
         }
+        if let Some(months) = year_month(number) {
+            parts.months += months;
+            rest = after.trim_start();
+            continue;
+        }
         let value: f64 = number.parse().ok()?;
         let after = after.trim_start();
+        if after.starts_with(|c: char| c.is_ascii_digit()) && is_clock(after) {
+            // Days may stand before a clock without their unit.
+            parts.add_days(value);
+            rest = after;
+            continue;
+        }
         let unit_end =
             after.bytes().position(|byte| !byte.is_ascii_alphabetic()).unwrap_or(after.len());
         let (unit, after) = after.split_at(unit_end);
@@ -117,6 +128,21 @@ fn worded_parts(text: &str) -> Option<Parts> {
         rest = after.trim_start();
     }
     Some(parts)
+}
+
+/// `[-]years-months`.
+fn year_month(text: &str) -> Option<f64> {
+    let (sign, text) = match text.strip_prefix('-') {
+        Some(rest) => (-1.0, rest),
+        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (years, months) = text.split_once('-')?;
+    let (years, months): (u32, u32) = (years.parse().ok()?, months.parse().ok()?);
+    (months < 12).then_some(sign * (f64::from(years) * 12.0 + f64::from(months)))
+}
+
+fn is_clock(text: &str) -> bool {
+    text.split_whitespace().next().is_some_and(|word| word.contains(':'))
 }
 
 /// `[-]hh:mm[:ss[.f]]` in µs.
@@ -184,6 +210,9 @@ mod tests {
             ("-00:00:01.5", (0, 0, -1_500_000_000)),
             ("P1Y2M3DT4H5M6.5S", (14, 3, 14_706_500_000_000)),
             ("1h30m", (0, 0, 5_400_000_000_000)),
+            ("1-2", (14, 0, 0)),
+            ("1 2:03", (0, 1, 7_380_000_000_000)),
+            ("1 year -2 days 03:00", (12, -2, 10_800_000_000_000)),
         ];
         for (text, value) in cases {
             assert_eq!(interval(text).unwrap(), value, "{text}");

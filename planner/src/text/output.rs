@@ -469,7 +469,7 @@ mod tests {
         assert_eq!(shown(|out| time(45_296_700_000, out)), "12:34:56.7");
         assert_eq!(shown(|out| timestamp(-1, out)), "1969-12-31 23:59:59.999999");
         assert_eq!(shown(|out| timestamp(1_700_000_000_500_000, out)), "2023-11-14 22:13:20.5");
-        let zone = |name| TimeZone::parse(name).unwrap();
+        let zone = |name| TimeZone::of_text(name).unwrap();
         let at = |name| shown(|out| timestamptz(0, &zone(name), out));
         assert_eq!(at("UTC"), "1970-01-01 00:00:00+00");
         assert_eq!(at("+05:30"), "1970-01-01 05:30:00+05:30");

@@ -80,7 +80,51 @@ pub enum TimeZone {
 }
 
 impl TimeZone {
-    /// The zone of that name (`UTC`, `+05:30`, `Europe/Berlin`); 22023 if there is none.
+    /// The zone that a setting names: hours east of UTC if it is a number, else as in
+    /// [`TimeZone::parse`].
+    pub fn of_setting(name: &str) -> Result<Self> {
+        match name.trim().parse::<f64>() {
+            // A day holds no more hours than that.
+            Ok(hours) if hours.abs() <= 167.0 && !name.contains(['e', 'E', 'n', 'N']) => {
+                Ok(Self::fixed((hours * 3600.0) as i32))
+            }
+            _ => Self::parse(name),
+        }
+    }
+
+    /// The zone behind a clock in a text: an offset counts east, as in ISO 8601.
+    pub fn of_text(name: &str) -> Result<Self> {
+        match parse_offset(name) {
+            Some(seconds) => Ok(Self::fixed(seconds)),
+            None => Self::parse(name),
+        }
+    }
+
+    fn fixed(seconds: i32) -> Self {
+        if seconds == 0 { Self::Utc } else { Self::Fixed(seconds) }
+    }
+
+    /// Its name at an instant, as `TZ` in a picture shows it.
+    pub fn abbreviation(&self, micros: i64) -> String {
+        match self {
+            Self::Utc => "UTC".to_owned(),
+            Self::Named(zone) => DateTime::from_timestamp_micros(micros)
+                .map_or_else(String::new, |instant| {
+                    zone.offset_from_utc_datetime(&instant.naive_utc()).to_string()
+                }),
+            Self::Fixed(seconds) => {
+                let sign = if *seconds < 0 { '-' } else { '+' };
+                let (hours, minutes) = (seconds.abs() / 3600, seconds.abs() / 60 % 60);
+                match minutes {
+                    0 => format!("{sign}{hours:02}"),
+                    _ => format!("{sign}{hours:02}:{minutes:02}"),
+                }
+            }
+        }
+    }
+
+    /// The zone of that name (`UTC`, `Europe/Berlin`), or of a POSIX specification, whose offsets
+    /// count west (`+05:30`, `UTC+3`, `<+03>-03`); 22023 if there is none.
     pub fn parse(name: &str) -> Result<Self> {
         let is_utc = ["utc", "gmt", "z", "zulu", "etc/utc", "uct", "universal", "greenwich"]
             .iter()
@@ -88,8 +132,8 @@ impl TimeZone {
         if is_utc {
             return Ok(Self::Utc);
         }
-        if let Some(seconds) = parse_offset(name) {
-            return Ok(if seconds == 0 { Self::Utc } else { Self::Fixed(seconds) });
+        if let Some(seconds) = posix_offset(name) {
+            return Ok(Self::fixed(-seconds));
         }
         Tz::from_str(name).map(Self::Named).map_err(|_| {
             Error::new("22023", format!("invalid value for parameter \"TimeZone\": \"{name}\""))
@@ -124,6 +168,27 @@ impl TimeZone {
                 local - i64::from(offset) * 1_000_000
             }
         }
+    }
+}
+
+/// Seconds west of UTC in `[name][+-]hh[:mm]`, where a name is three letters or more, or stands
+/// between `<` and `>`.
+fn posix_offset(text: &str) -> Option<i32> {
+    let offset = match text.strip_prefix('<') {
+        Some(rest) => rest.split_once('>')?.1,
+        None => {
+            let rest = text.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+            let letters = text.len() - rest.len();
+            if letters == 1 || letters == 2 {
+                return None;
+            }
+            rest
+        }
+    };
+    match offset.as_bytes().first()? {
+        b'+' | b'-' => parse_offset(offset),
+        b'0'..=b'9' if offset.len() < text.len() => parse_offset(&format!("+{offset}")),
+        _ => None,
     }
 }
 
@@ -180,6 +245,17 @@ mod tests {
         assert_eq!(parse_offset("+99"), None);
         assert_eq!(parse_offset("02"), None);
         assert_eq!(parse_offset("+é"), None);
+    }
+
+    #[test]
+    fn offsets_count_east_in_texts_and_numbers_and_west_in_names() {
+        let seconds = |zone: Result<TimeZone>| zone.unwrap().offset_seconds(0);
+        assert_eq!(seconds(TimeZone::of_text("+05:30")), 19_800);
+        assert_eq!(seconds(TimeZone::of_setting("+05:30")), -19_800);
+        assert_eq!(seconds(TimeZone::of_setting("-3")), -10_800);
+        assert_eq!(seconds(TimeZone::of_setting("5.5")), 19_800);
+        assert_eq!(seconds(TimeZone::parse("UTC+3")), -10_800);
+        assert_eq!(seconds(TimeZone::parse("<+03>-03")), 10_800);
     }
 
     #[test]

@@ -274,7 +274,8 @@ impl Connection {
         };
         let prepared = Arc::clone(prepared);
         if self.session.block == Block::None && !is_sync_next(&self.inbound.buffer) {
-            self.session.enter_block(Block::Implicit);
+            let now = self.shared.directory.now_micros();
+            self.session.enter_block(Block::Implicit, now);
         }
         match self.shared.planner.keyed_plan(&self.session.planner, &prepared) {
             // A keyed answer has at most one row, so no limit can cut it.

@@ -105,7 +105,8 @@ impl Connection {
         let is_string_of_many = statements.len() > 1;
         for statement in statements {
             if is_string_of_many && self.session.block == Block::None {
-                self.session.enter_block(Block::Implicit);
+                let now = self.shared.directory.now_micros();
+                self.session.enter_block(Block::Implicit, now);
             }
             self.begin_statement();
             self.simple_statement(statement).await?;

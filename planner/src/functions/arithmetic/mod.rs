@@ -24,10 +24,7 @@ use datafusion::{
 pub use decimal::result_type as decimal_result_type;
 pub(crate) use decimal::{power, round_half_away_128};
 
-use super::{
-    error::user_error,
-    function::{Body, Function, TypeRule, answer},
-};
+use super::function::{Body, Function, TypeRule, answer};
 
 /// An arithmetic operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +119,7 @@ fn one_type(types: &[DataType]) -> Result<Vec<DataType>> {
 pub fn no_function(name: &str, types: &[DataType]) -> DataFusionError {
     let types: Vec<_> =
         types.iter().map(|data_type| crate::SqlType::of_arrow(data_type).name()).collect();
-    user_error("42883", format!("function {name}({}) does not exist", types.join(", ")))
+    super::external(super::missing::no_such_function(name, &types))
 }
 
 fn binary_type(types: &[DataType], operator: Arithmetic) -> Result<DataType> {

@@ -21,7 +21,9 @@ use datafusion::{
 };
 
 use super::{error::user_error, function::answer};
+
 use crate::{SqlType, text::TimeZone};
+pub use from_text::parse as parse_texts;
 
 /// Name of the function in plans.
 pub const NAME: &str = "postgres_cast";
