@@ -2,7 +2,7 @@
 //! and `fn`s instead of a struct and a trait implementation each.
 
 use std::{
-    hash::{Hash, Hasher},
+    hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
 };
 
@@ -10,7 +10,7 @@ use arrow::{array::ArrayRef, datatypes::DataType};
 use datafusion::{
     error::Result,
     logical_expr::{
-        ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+        ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
     },
     scalar::ScalarValue,
 };
@@ -93,6 +93,18 @@ impl ScalarUDFImpl for Function {
         &self.aliases
     }
 
+    /// Of a deep expression the name is short: DataFusion asks for it at every level of a chain of
+    /// operators, and each would write out all levels below.
+    fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        if args.iter().any(|arg| is_deeper(arg, WRITTEN_LEVELS)) {
+            let mut hasher = DefaultHasher::new();
+            args.hash(&mut hasher);
+            return Ok(format!("{}(#{:016x})", self.name, hasher.finish()));
+        }
+        let args: Vec<String> = args.iter().map(|arg| arg.schema_name().to_string()).collect();
+        Ok(format!("{}({})", self.name, args.join(",")))
+    }
+
     fn signature(&self) -> &Signature {
         &self.signature
     }
@@ -107,6 +119,19 @@ impl ScalarUDFImpl for Function {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         (self.body)(&args)
+    }
+}
+
+/// Levels of calls that are written out in an expression's name.
+const WRITTEN_LEVELS: usize = 6;
+
+/// Whether calls are nested in `expr` deeper than `levels`.
+fn is_deeper(expr: &Expr, levels: usize) -> bool {
+    match expr {
+        Expr::Cast(cast) => is_deeper(&cast.expr, levels),
+        Expr::ScalarFunction(_) if levels == 0 => true,
+        Expr::ScalarFunction(call) => call.args.iter().any(|arg| is_deeper(arg, levels - 1)),
+        _ => false,
     }
 }
 
