@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn nested_calls_are_parsed_once() {
-        let sql = format!("SELECT {}1{}", "abs(".repeat(48), ")".repeat(48));
+        let sql = format!("SELECT {}1{}", "abs(".repeat(24), ")".repeat(24));
         assert_eq!(round_trip(&sql), sql);
     }
 

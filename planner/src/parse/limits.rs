@@ -25,6 +25,9 @@ pub const CHAIN_OPERATORS_MAX: usize = 256;
 /// Deepest nesting of function calls: the types of arguments are worked out at every level.
 pub const CALLS_MAX: usize = 48;
 
+/// Longest list behind IN: more values belong into a table that is joined.
+pub const LIST_MAX: usize = 100_000;
+
 /// Most `NOT`, `-`, `+`, `~` and `EXPLAIN` in a row: each is one level of a tree.
 const PREFIX_RUN_MAX: usize = 64;
 
@@ -38,18 +41,27 @@ struct Level {
     operators: usize,
     /// Whether it holds the arguments of a call.
     is_call: bool,
+    /// Whether it holds the list of an IN.
+    is_list: bool,
+    /// Commas in it.
+    commas: usize,
 }
 
 /// Refuses statements that are too long or too deep (54001).
 pub fn check(tokens: &[TokenWithSpan]) -> Result<()> {
     let mut levels = vec![Level::default()];
     let (mut prefix_run, mut call_count, mut is_after_name) = (0, 0, false);
+    let mut is_after_in = false;
     for token in tokens {
         match &token.token {
             Token::Whitespace(_) => continue,
             Token::LParen | Token::LBracket | Token::LBrace => {
                 call_count += usize::from(is_after_name);
-                levels.push(Level { is_call: is_after_name, ..Level::default() });
+                levels.push(Level {
+                    is_call: is_after_name,
+                    is_list: is_after_in,
+                    ..Level::default()
+                });
             }
             Token::RParen | Token::RBracket | Token::RBrace => {
                 call_count -= close(&mut levels);
@@ -59,6 +71,10 @@ pub fn check(tokens: &[TokenWithSpan]) -> Result<()> {
             Token::Comma | Token::SemiColon => {
                 if let Some(level) = levels.last_mut() {
                     level.operators = 0;
+                    level.commas += 1;
+                    if level.is_list && level.commas >= LIST_MAX {
+                        return Err(too_complex());
+                    }
                 }
             }
             token if is_operator(token) => {
@@ -69,6 +85,7 @@ pub fn check(tokens: &[TokenWithSpan]) -> Result<()> {
             _ => {}
         }
         is_after_name = is_name(&token.token);
+        is_after_in = is_word(&token.token, &["IN"]);
         prefix_run = if is_prefix(&token.token) { prefix_run + 1 } else { 0 };
         let operators = levels.last().map_or(0, |level| level.operators);
         if levels.len() > NESTING_MAX
@@ -159,8 +176,8 @@ fn is_prefix(token: &Token) -> bool {
 /// 54001 with the limits named.
 pub fn too_complex() -> Error {
     Error::new("54001", "statement is too complex").with_detail(format!(
-        "At most {NESTING_MAX} levels of nesting, {CALLS_MAX} nested calls and \
-         {CHAIN_OPERATORS_MAX} operators in a row are planned."
+        "At most {NESTING_MAX} levels of nesting, {CALLS_MAX} nested calls, \
+         {CHAIN_OPERATORS_MAX} operators in a row and {LIST_MAX} values behind IN are planned."
     ))
 }
 
@@ -174,6 +191,8 @@ mod tests {
 
     #[test]
     fn long_chains_and_deep_nests_are_refused() {
+        let list = format!("SELECT 1 WHERE 1 IN ({})", vec!["1"; 100_001].join(","));
+        assert_eq!(code_of(&list), Some("54001"));
         let chain = format!("SELECT {}", vec!["1"; 100_000].join(" + "));
         assert_eq!(code_of(&chain), Some("54001"));
         let nest = format!("SELECT {}1{}", "(".repeat(10_000), ")".repeat(10_000));

@@ -132,10 +132,22 @@ pub(super) trait KnownType {
 impl KnownType for Expr {
     fn get_type_if_known(&self, schema: &DFSchema) -> Option<arrow::datatypes::DataType> {
         use datafusion::logical_expr::ExprSchemable;
-        if let Expr::Placeholder(placeholder) = self {
-            return placeholder.field.as_ref().map(|field| field.data_type().clone());
+        match self {
+            Expr::Placeholder(placeholder) => {
+                placeholder.field.as_ref().map(|field| field.data_type().clone())
+            }
+            Expr::Cast(cast) => Some(cast.field.data_type().clone()),
+            // Asked here without the names of all levels below, which DataFusion would make.
+            Expr::ScalarFunction(call) if call.func.name() == casts::NAME => {
+                call.func.return_type(&[]).ok()
+            }
+            Expr::ScalarFunction(call) if call.func.name().starts_with("checked_") => {
+                let types: Option<Vec<_>> =
+                    call.args.iter().map(|arg| arg.get_type_if_known(schema)).collect();
+                call.func.return_type(&types?).ok()
+            }
+            other => other.get_type(schema).ok(),
         }
-        self.get_type(schema).ok()
     }
 }
 
