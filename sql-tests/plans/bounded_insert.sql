@@ -4,5 +4,4 @@ EXPLAIN INSERT INTO t SELECT v, k FROM t;
 ----
 Insert: table=t
   ProjectionExec: expr=[v@1 as k, k@0 as v]
-    CooperativeExec
-      GridScan: table=t, columns=[k, v], lanes=2
+    GridScan: table=t, columns=[k, v], lanes=2

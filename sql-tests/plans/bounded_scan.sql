@@ -3,5 +3,4 @@ CREATE TABLE t (k BIGINT PRIMARY KEY, v TEXT, n NUMERIC(10, 2));
 EXPLAIN SELECT v FROM t WHERE n > 1.5;
 ----
 FilterExec: n@1 > 1.50, projection=[v@0]
-  CooperativeExec
-    GridScan: table=t, columns=[v, n], lanes=2
+  GridScan: table=t, columns=[v, n], lanes=2
