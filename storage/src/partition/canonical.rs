@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::hash::canonical_float;
+use super::hash::{canonical_decimal, canonical_float};
 use crate::value::{Cells, ColumnReader};
 
 /// Rows at once: few enough that bytes and cursors stay in the first-level cache.
@@ -21,6 +21,8 @@ const BLOCK_ROWS: usize = 256;
 const NUMBER: usize = 12;
 /// Bytes of a boolean: its length and one byte.
 const BOOLEAN: usize = 5;
+/// Bytes of a decimal: its length, unscaled value and scale.
+const DECIMAL: usize = 22;
 /// Bytes of a length.
 const LENGTH: usize = 4;
 
@@ -60,7 +62,7 @@ pub(super) fn hash_rows(readers: &[ColumnReader<'_>], rows: usize, hashes: &mut 
 
 fn is_columnar(reader: &ColumnReader<'_>) -> bool {
     match reader.cells() {
-        Cells::Null | Cells::Decimal(..) | Cells::Interval(_) | Cells::Nested(_) => false,
+        Cells::Null | Cells::Interval(_) | Cells::Nested(_) => false,
         Cells::Bool(_)
         | Cells::I8(_)
         | Cells::I16(_)
@@ -72,6 +74,7 @@ fn is_columnar(reader: &ColumnReader<'_>) -> bool {
         | Cells::U64(_)
         | Cells::F32(_)
         | Cells::F64(_)
+        | Cells::Decimal(..)
         | Cells::Text(_)
         | Cells::LargeText(_)
         | Cells::TextView(_)
@@ -86,6 +89,7 @@ fn is_columnar(reader: &ColumnReader<'_>) -> bool {
 fn add_lengths(reader: &ColumnReader<'_>, rows: Range<usize>, lengths: &mut [usize]) {
     let fixed = match reader.cells() {
         Cells::Bool(_) => Some(BOOLEAN),
+        Cells::Decimal(..) => Some(DECIMAL),
         Cells::Text(_)
         | Cells::LargeText(_)
         | Cells::TextView(_)
@@ -130,6 +134,7 @@ fn write(
         Cells::U64(values) => out.each(rows, |row| number(values[row].to_le_bytes())),
         Cells::F32(array) => out.each(rows, |row| float(f64::from(array.value(row)))),
         Cells::F64(array) => out.each(rows, |row| float(array.value(row))),
+        Cells::Decimal(array, scale) => out.each(rows, |row| decimal(array.value(row), *scale)),
         _ => out.texts(rows),
     }
 }
@@ -181,6 +186,15 @@ fn float(value: f64) -> [u8; NUMBER] {
     number(canonical_float(value).to_le_bytes())
 }
 
+fn decimal(unscaled: i128, scale: i8) -> [u8; DECIMAL] {
+    let (unscaled, scale) = canonical_decimal(unscaled, scale);
+    let mut bytes = [0; DECIMAL];
+    bytes[..4].copy_from_slice(&18_u32.to_le_bytes());
+    bytes[4..20].copy_from_slice(&unscaled.to_le_bytes());
+    bytes[20..].copy_from_slice(&scale.to_le_bytes());
+    bytes
+}
+
 fn boolean(value: bool) -> [u8; BOOLEAN] {
     [1, 0, 0, 0, u8::from(value)]
 }
@@ -207,8 +221,8 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{
-        ArrayRef, BinaryArray, BooleanArray, Float32Array, Float64Array, Int16Array, Int64Array,
-        StringArray, TimestampMicrosecondArray, UInt64Array,
+        ArrayRef, BinaryArray, BooleanArray, Decimal128Array, Float32Array, Float64Array,
+        Int16Array, Int64Array, StringArray, TimestampMicrosecondArray, UInt64Array,
     };
 
     use super::*;
@@ -235,6 +249,11 @@ mod tests {
             Arc::new(Float32Array::from_iter_values((0..rows).map(|row| -0.0 * row as f32))),
             Arc::new(Float64Array::from_iter_values((0..rows).map(|row| f64::NAN + row as f64))),
             Arc::new(UInt64Array::from_iter_values((0..rows).map(|row| u64::MAX - row as u64))),
+            Arc::new(
+                (0..rows as i128)
+                    .map(|row| (row % 5 != 0).then_some((row - 40) * 10_i128.pow(row as u32 % 30)))
+                    .collect::<Decimal128Array>(),
+            ),
             Arc::new(TimestampMicrosecondArray::from_iter_values((0..rows).map(|row| row as i64))),
         ];
         let readers: Vec<_> =

@@ -156,14 +156,22 @@ pub(super) fn canonical_float(value: f64) -> f64 {
     }
 }
 
-fn canonical_decimal(mut unscaled: i128, scale: i8) -> (i128, i16) {
+pub(super) fn canonical_decimal(mut unscaled: i128, scale: i8) -> (i128, i16) {
     if unscaled == 0 {
         return (0, 0);
     }
     let mut scale = i16::from(scale);
-    while unscaled % 10 == 0 {
+    // Most values fit 64 bits, where a division is ten times cheaper.
+    while i64::try_from(unscaled).is_err() && unscaled % 10 == 0 {
         unscaled /= 10;
         scale -= 1;
+    }
+    if let Ok(mut short) = i64::try_from(unscaled) {
+        while short % 10 == 0 {
+            short /= 10;
+            scale -= 1;
+        }
+        unscaled = i128::from(short);
     }
     (unscaled, scale)
 }
