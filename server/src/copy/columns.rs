@@ -3,7 +3,7 @@
 
 use arrow::{
     array::{
-        ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder,
+        Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder,
         FixedSizeBinaryBuilder, Float32Builder, Float64Builder, Int16Builder, Int32Builder,
         Int64Builder, IntervalMonthDayNanoBuilder, StringBuilder, Time64MicrosecondBuilder,
         TimestampMicrosecondBuilder, UInt32Builder,
@@ -23,7 +23,12 @@ pub struct ColumnBuilder {
     sql_type: SqlType,
     data_type: DataType,
     values: Values,
+    /// Rows of a batch.
+    rows: usize,
 }
+
+/// Bytes of text a row that are made room for before the first batch has shown how many there are.
+const TEXT_BYTES: usize = 16;
 
 enum Values {
     Bool(BooleanBuilder),
@@ -49,38 +54,10 @@ enum Values {
 }
 
 impl ColumnBuilder {
-    /// A builder of `sql_type`, whose arrays will be of `data_type`.
+    /// A builder of `sql_type`, whose arrays will be of `data_type`, for batches of `rows` rows.
     pub fn new(sql_type: &SqlType, data_type: &DataType, rows: usize) -> Self {
-        let values = match sql_type {
-            SqlType::Bool => Values::Bool(BooleanBuilder::with_capacity(rows)),
-            SqlType::Int2 => Values::Int2(Int16Builder::with_capacity(rows)),
-            SqlType::Int4 => Values::Int4(Int32Builder::with_capacity(rows)),
-            SqlType::Int8 => Values::Int8(Int64Builder::with_capacity(rows)),
-            SqlType::Oid => Values::Oid(UInt32Builder::with_capacity(rows)),
-            SqlType::Float4 => Values::Float4(Float32Builder::with_capacity(rows)),
-            SqlType::Float8 => Values::Float8(Float64Builder::with_capacity(rows)),
-            SqlType::Numeric(precision, scale) => Values::numeric(rows, *precision, *scale),
-            SqlType::NumericAny => Values::numeric(rows, NUMERIC_PRECISION_MAX, NUMERIC_ANY_SCALE),
-            SqlType::Text => Values::Text(StringBuilder::with_capacity(rows, rows * 16)),
-            SqlType::Varchar(None) => Values::Text(StringBuilder::with_capacity(rows, rows * 16)),
-            SqlType::Varchar(Some(limit)) => {
-                Values::Varchar(StringBuilder::with_capacity(rows, rows * 16), *limit)
-            }
-            SqlType::Json | SqlType::Jsonb => Values::Json(StringBuilder::new()),
-            SqlType::Bytea => Values::Bytea(BinaryBuilder::new()),
-            SqlType::Date => Values::Date(Date32Builder::with_capacity(rows)),
-            SqlType::Time => Values::Time(Time64MicrosecondBuilder::with_capacity(rows)),
-            SqlType::Timestamp => {
-                Values::Timestamp(TimestampMicrosecondBuilder::with_capacity(rows))
-            }
-            SqlType::Timestamptz => {
-                Values::Timestamptz(TimestampMicrosecondBuilder::with_capacity(rows))
-            }
-            SqlType::Interval => Values::Interval(IntervalMonthDayNanoBuilder::new()),
-            SqlType::Uuid => Values::Uuid(FixedSizeBinaryBuilder::new(16)),
-            _ => Values::Other(Vec::new()),
-        };
-        Self { sql_type: sql_type.clone(), data_type: data_type.clone(), values }
+        let values = Values::new(sql_type, rows, rows * TEXT_BYTES);
+        Self { sql_type: sql_type.clone(), data_type: data_type.clone(), values, rows }
     }
 
     /// Adds a field.
@@ -179,6 +156,12 @@ impl ColumnBuilder {
                 storage::datum::array_of(&std::mem::take(values), &self.data_type)?
             }
         };
+        // As much room again as this batch took: growing by doubling would copy every batch's text.
+        let text_bytes = match array.data_type() {
+            DataType::Utf8 => array.as_string::<i32>().value_data().len(),
+            _ => 0,
+        };
+        self.values = Values::new(&self.sql_type, self.rows, text_bytes + text_bytes / 8);
         match array.data_type() == &self.data_type {
             true => Ok(array),
             false => arrow::compute::cast(&array, &self.data_type).map_err(internal),
@@ -187,6 +170,39 @@ impl ColumnBuilder {
 }
 
 impl Values {
+    /// Empty builders with room for `rows` values, `text_bytes` of them in all if they are text.
+    fn new(sql_type: &SqlType, rows: usize, text_bytes: usize) -> Self {
+        match sql_type {
+            SqlType::Bool => Values::Bool(BooleanBuilder::with_capacity(rows)),
+            SqlType::Int2 => Values::Int2(Int16Builder::with_capacity(rows)),
+            SqlType::Int4 => Values::Int4(Int32Builder::with_capacity(rows)),
+            SqlType::Int8 => Values::Int8(Int64Builder::with_capacity(rows)),
+            SqlType::Oid => Values::Oid(UInt32Builder::with_capacity(rows)),
+            SqlType::Float4 => Values::Float4(Float32Builder::with_capacity(rows)),
+            SqlType::Float8 => Values::Float8(Float64Builder::with_capacity(rows)),
+            SqlType::Numeric(precision, scale) => Values::numeric(rows, *precision, *scale),
+            SqlType::NumericAny => Values::numeric(rows, NUMERIC_PRECISION_MAX, NUMERIC_ANY_SCALE),
+            SqlType::Text => Values::Text(StringBuilder::with_capacity(rows, text_bytes)),
+            SqlType::Varchar(None) => Values::Text(StringBuilder::with_capacity(rows, text_bytes)),
+            SqlType::Varchar(Some(limit)) => {
+                Values::Varchar(StringBuilder::with_capacity(rows, text_bytes), *limit)
+            }
+            SqlType::Json | SqlType::Jsonb => Values::Json(StringBuilder::new()),
+            SqlType::Bytea => Values::Bytea(BinaryBuilder::new()),
+            SqlType::Date => Values::Date(Date32Builder::with_capacity(rows)),
+            SqlType::Time => Values::Time(Time64MicrosecondBuilder::with_capacity(rows)),
+            SqlType::Timestamp => {
+                Values::Timestamp(TimestampMicrosecondBuilder::with_capacity(rows))
+            }
+            SqlType::Timestamptz => {
+                Values::Timestamptz(TimestampMicrosecondBuilder::with_capacity(rows))
+            }
+            SqlType::Interval => Values::Interval(IntervalMonthDayNanoBuilder::new()),
+            SqlType::Uuid => Values::Uuid(FixedSizeBinaryBuilder::new(16)),
+            _ => Values::Other(Vec::new()),
+        }
+    }
+
     fn numeric(rows: usize, precision: u8, scale: i8) -> Self {
         Self::Numeric(Decimal128Builder::with_capacity(rows), precision, scale)
     }

@@ -105,16 +105,17 @@ impl LineParser {
     }
 
     fn lines(&mut self, buffer: &mut BytesMut) -> Result<(), Box<CopyError>> {
-        while let Some(end) = self.line_end(buffer) {
-            let line = buffer.split_to(end);
-            buffer.advance(1);
+        let mut start = 0;
+        while let Some(end) = self.line_end(&buffer[start..]) {
             self.scanned = 0;
-            self.line(&line)?;
+            self.line(&buffer[start..start + end])?;
+            start += end + 1;
             if self.is_ended {
                 buffer.clear();
                 return Ok(());
             }
         }
+        buffer.advance(start);
         if buffer.len() > LINE_BYTES_MAX {
             let message = format!("a line of COPY is longer than {LINE_BYTES_MAX} bytes");
             return Err(self.fail(Error::new("54000", message)));
@@ -156,14 +157,24 @@ impl LineParser {
         if self.line == 1 && self.copy.options.has_header {
             return Ok(());
         }
-        // Checked once a line: a field cut at an ASCII byte is text again.
-        if let Err(error) = utf8(line) {
-            return Err(self.fail(error));
+        let text = utf8(line).map_err(|error| self.fail(error))?;
+        let special = if self.copy.options.is_csv { self.copy.options.quote } else { b'\\' };
+        let null = std::mem::take(&mut self.copy.options.null);
+        let result = match memchr(special, line) {
+            None => self.plain_fields(text, &null),
+            Some(_) => {
+                let mut scratch = std::mem::take(&mut self.scratch);
+                let result = self.escaped_fields(line, &null, &mut scratch);
+                self.scratch = scratch;
+                result
+            }
+        };
+        self.copy.options.null = null;
+        let count = result?;
+        if let Some(missing) = self.copy.columns.get(count) {
+            let message = format!("missing data for column \"{}\"", missing.name);
+            return Err(self.fail(Error::new("22P04", message)));
         }
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let result = self.fields(line, &mut scratch);
-        self.scratch = scratch;
-        result?;
         self.row_count += 1;
         if self.row_count >= BATCH_ROWS {
             self.write()?;
@@ -171,61 +182,77 @@ impl LineParser {
         Ok(())
     }
 
-    fn fields(&mut self, line: &[u8], scratch: &mut Vec<u8>) -> Result<(), Box<CopyError>> {
-        let special = if self.copy.options.is_csv { self.copy.options.quote } else { b'\\' };
-        let is_plain = memchr(special, line).is_none();
+    /// Takes the fields of a line that holds neither quote nor escape; answers how many. Cut at an
+    /// ASCII byte, text is text again and needs no second check.
+    fn plain_fields(&mut self, line: &str, null: &str) -> Result<usize, Box<CopyError>> {
         let delimiter = self.copy.options.delimiter;
-        let null = std::mem::take(&mut self.copy.options.null);
         let mut rest = line;
         let mut index = 0;
-        let result = loop {
-            let (end, field) = match is_plain {
-                true => {
-                    let end = memchr(delimiter, rest).unwrap_or(rest.len());
-                    let text = &rest[..end];
-                    (end, if text == null.as_bytes() { Field::Null } else { Field::Text(text) })
-                }
-                false if self.copy.options.is_csv => self.csv_field(rest, &null, scratch),
+        loop {
+            let end = memchr(delimiter, rest.as_bytes());
+            let text = end.map_or(rest, |end| &rest[..end]);
+            self.push_field(index, (text != null).then_some(text))?;
+            index += 1;
+            match end {
+                Some(end) => rest = &rest[end + 1..],
+                None => return Ok(index),
+            }
+        }
+    }
+
+    /// Takes the fields of any other line; answers how many.
+    fn escaped_fields(
+        &mut self,
+        line: &[u8],
+        null: &str,
+        scratch: &mut Vec<u8>,
+    ) -> Result<usize, Box<CopyError>> {
+        let delimiter = self.copy.options.delimiter;
+        let mut rest = line;
+        let mut index = 0;
+        loop {
+            let (end, field) = match self.copy.options.is_csv {
+                true => self.csv_field(rest, null, scratch),
                 false => text_field(rest, delimiter, null.as_bytes(), scratch),
             };
-            if index == self.columns.len() {
-                let error = Error::new("22P04", "extra data after last expected column");
-                break Err(self.fail(error));
-            }
-            if let Err(error) = self.push_field(index, field) {
-                break Err(error);
+            match field {
+                Field::Null => self.push_field(index, None)?,
+                // Escapes can make bytes that are no text.
+                Field::Text(text) => match utf8(text) {
+                    Ok(text) => self.push_field(index, Some(text))?,
+                    Err(error) => return Err(self.fail_at(index, error, text)),
+                },
             }
             index += 1;
             match rest.get(end + 1..) {
                 Some(after) if end < rest.len() => rest = after,
-                _ => break Ok(()),
+                _ => return Ok(index),
             }
-        };
-        self.copy.options.null = null;
-        result?;
-        if index < self.columns.len() {
-            let name = &self.copy.columns[index].name;
-            let message = format!("missing data for column \"{name}\"");
-            return Err(self.fail(Error::new("22P04", message)));
         }
-        Ok(())
     }
 
-    fn push_field(&mut self, index: usize, field: Field<'_>) -> Result<(), Box<CopyError>> {
-        let text = match field {
-            Field::Null => {
-                self.columns[index].push_null();
-                return Ok(());
-            }
-            Field::Text(text) => text,
+    fn push_field(&mut self, index: usize, text: Option<&str>) -> Result<(), Box<CopyError>> {
+        let Some(column) = self.columns.get_mut(index) else {
+            return Err(self.fail(Error::new("22P04", "extra data after last expected column")));
         };
-        let pushed = utf8(text).and_then(|text| self.columns[index].push(text, &self.zone));
-        pushed.map_err(|error| {
-            let shown: String = String::from_utf8_lossy(text).chars().take(SHOWN_MAX).collect();
-            let name = &self.copy.columns[index].name;
-            let context = format!("{}, column {name}: \"{shown}\"", self.context());
-            Box::new(CopyError { error, context })
-        })
+        let Some(text) = text else {
+            column.push_null();
+            return Ok(());
+        };
+        match column.push(text, &self.zone) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.fail_at(index, error, text.as_bytes())),
+        }
+    }
+
+    /// A field that cannot be read.
+    fn fail_at(&self, index: usize, error: Error, text: &[u8]) -> Box<CopyError> {
+        let shown: String = String::from_utf8_lossy(text).chars().take(SHOWN_MAX).collect();
+        let context = match self.copy.columns.get(index) {
+            Some(column) => format!("{}, column {}: \"{shown}\"", self.context(), column.name),
+            None => self.context(),
+        };
+        Box::new(CopyError { error, context })
     }
 
     /// A field of a line with quotes: where it ends, and its text.
