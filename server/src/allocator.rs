@@ -1,8 +1,8 @@
-//! The allocator's one setting of ours: freed memory goes back to the system after some seconds, not
+//! The allocator's one setting of ours, and the call that makes it good: freed memory goes back to the system after some seconds, not
 //! at once. Batches are made and freed all the time; when their pages go back in between, the kernel
 //! clears them again at the next use, which was a third of the CPU time of windows and COPY.
 
-use libmimalloc_sys::{mi_option_set_default, mi_option_t};
+use libmimalloc_sys::{mi_collect, mi_option_set_default, mi_option_t};
 
 /// `mi_option_purge_delay` of mimalloc's `mimalloc.h`; the binding does not name it.
 const PURGE_DELAY: mi_option_t = 15;
@@ -15,6 +15,14 @@ const PURGE_DELAY_MILLIS: std::ffi::c_long = 10_000;
 pub fn configure() {
     // SAFETY: the function only stores a number; it is not thread safe, and no thread runs yet.
     unsafe { mi_option_set_default(PURGE_DELAY, PURGE_DELAY_MILLIS) };
+}
+
+/// Gives pages back that have been free for that long. The allocator itself only looks when memory
+/// is asked for or freed; an idle server does neither.
+#[expect(unsafe_code, reason = "a C function of the allocator")]
+pub fn give_back() {
+    // SAFETY: takes no pointers, and may be called from any thread.
+    unsafe { mi_collect(false) };
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod cursor;
 pub mod demo;
 pub mod directory;
 pub mod execute;
+pub mod maintenance;
 pub mod pool;
 pub mod rows;
 pub mod server;

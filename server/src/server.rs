@@ -23,6 +23,7 @@ use crate::{
     config::{ConfigError, ServerConfig, core_count},
     connection::Shared,
     directory::Directory,
+    maintenance::Maintenance,
     pool::QueryPool,
     wire::startup,
 };
@@ -74,6 +75,7 @@ pub struct RunningServer {
     accepting: Option<JoinHandle<()>>,
     shared: Option<Arc<Shared>>,
     jobs: Arc<Jobs>,
+    _maintenance: Maintenance,
 }
 
 impl Server {
@@ -86,6 +88,7 @@ impl Server {
             ..GridConfig::default()
         };
         let grid = Grid::open(grid_config, Env::real()).map_err(runtime::Error::from)?;
+        let maintenance = Maintenance::start(Arc::clone(&grid)).map_err(StartError::Threads)?;
         let engine_config = EngineConfig {
             worker_count: config.worker_count,
             queue_capacity: config.queue_capacity,
@@ -123,6 +126,7 @@ impl Server {
             accepting: Some(accepting),
             shared: Some(shared),
             jobs,
+            _maintenance: maintenance,
         })
     }
 }
