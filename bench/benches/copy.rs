@@ -1,5 +1,7 @@
 //! COPY FROM STDIN of rows of 96 B with a key, beside PostgreSQL UNLOGGED; and bytes a row after it.
 
+use std::time::Duration;
+
 use tidewater_bench::{
     Result, median,
     postgres::Postgres,
@@ -11,6 +13,8 @@ use tidewater_bench::{
 
 /// Rounds of each side; interleaved, each into an empty table.
 const ROUNDS: usize = 3;
+/// Until chunks are compacted and freed memory has gone back to the system.
+const SETTLING: Duration = Duration::from_secs(16);
 const DDL: &str = "TABLE t (k BIGINT PRIMARY KEY, a BIGINT, b BIGINT, c DOUBLE PRECISION, v TEXT)";
 
 fn main() -> Result<()> {
@@ -28,6 +32,7 @@ fn main() -> Result<()> {
         mine.push(rows as f64 / elapsed.as_secs_f64());
         if round == 0 {
             cpu = ours.cpu_seconds()? - cpu_before;
+            wire.pause(SETTLING);
             bytes_a_row = (ours.rss_bytes()? as f64 - rss_before as f64) / rows as f64;
         }
         peer_wire.run(&format!("DROP TABLE IF EXISTS t; CREATE UNLOGGED {DDL}"))?;

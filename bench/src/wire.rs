@@ -76,6 +76,11 @@ impl Wire {
         }
     }
 
+    /// Lets the server alone for a while.
+    pub fn pause(&self, time: Duration) {
+        self.runtime.block_on(async { tokio::time::sleep(time).await });
+    }
+
     /// COPY … FROM STDIN of a whole text, in 64 KiB pieces; the time to the answer.
     pub fn copy_in(&self, sql: &str, text: &bytes::Bytes) -> Result<Duration> {
         let begin = now();
