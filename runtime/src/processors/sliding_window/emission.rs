@@ -74,13 +74,16 @@ impl Emission {
     /// Finds the groups of the next batch.
     fn look_ahead(&mut self, total: &View<'_>) {
         let live = self.pane.as_ref().map_or(total.live, |pane| &pane.groups.live);
-        self.slots.clear();
-        while self.slots.len() < self.batch_rows && self.cursor < live.len() {
-            if live[self.cursor] > 0 {
-                self.slots.push(self.cursor as u32);
-            }
+        self.slots.resize(self.batch_rows, 0);
+        let mut count = 0;
+        // Every slot is written, and kept only if it is live: which ones are cannot be foreseen, and
+        // a wrongly foreseen branch costs more than the write.
+        while count < self.batch_rows && self.cursor < live.len() {
+            self.slots[count] = self.cursor as u32;
+            count += usize::from(live[self.cursor] > 0);
             self.cursor += 1;
         }
+        self.slots.truncate(count);
     }
 
     /// The next rows; there must be some.
