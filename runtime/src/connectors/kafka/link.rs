@@ -92,6 +92,8 @@ struct Shared {
     version: AtomicU64,
     /// Set by the supervisor after a probe; cleared by any error event.
     is_connected: AtomicBool,
+    /// Set by any error event; cleared when a probe begins.
+    has_error: AtomicBool,
     /// Set when no connection to any broker stands and the last attempt failed.
     is_refused: AtomicBool,
     /// Set with the first answer of a broker, for good.
@@ -111,6 +113,7 @@ impl ClientContext for Events {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             self.shared.is_refused.store(true, Ordering::SeqCst);
         }
+        self.shared.has_error.store(true, Ordering::SeqCst);
         self.shared.is_connected.store(false, Ordering::SeqCst);
     }
 
@@ -259,9 +262,10 @@ impl Supervisor {
         while !self.is_stopped() {
             let was_connected = self.shared.is_connected.load(Ordering::SeqCst);
             // Error events that come from now on count against this probe.
-            self.shared.is_connected.store(true, Ordering::SeqCst);
+            self.shared.has_error.store(false, Ordering::SeqCst);
             match self.probe(!was_connected) {
                 Probe::Connected => {
+                    self.connected();
                     if std::mem::take(&mut has_trouble) {
                         (self.trouble)(None);
                     }
@@ -284,6 +288,14 @@ impl Supervisor {
             self.wait_for_events();
         }
         self.release();
+    }
+
+    /// Not before the probe has ended: one may take as long as a short `idle_timeout`.
+    fn connected(&self) {
+        self.shared.is_connected.store(true, Ordering::SeqCst);
+        if self.shared.has_error.load(Ordering::SeqCst) {
+            self.shared.is_connected.store(false, Ordering::SeqCst);
+        }
     }
 
     fn is_stopped(&self) -> bool {
