@@ -15,7 +15,8 @@ pub struct Watermark {
 }
 
 /// Time of an idle message: this input is to be left out of the minimum until its next watermark,
-/// which it sends before its next rows.
+/// which it sends before its next rows. It may repeat the last one, or be `EventTime::MIN` when
+/// there was none.
 pub const IDLE: EventTime = EventTime::MAX;
 
 /// A marker that cuts the streams.

@@ -18,6 +18,7 @@ pub mod progress;
 pub mod reader;
 pub mod settings;
 pub mod source;
+pub mod source_time;
 
 use std::sync::Arc;
 

@@ -90,9 +90,17 @@ impl Progress {
         }
         moment.drained >= *self.seen_at.get_or_insert(moment.drained + moment.queued)
     }
+
+    fn time(&mut self, policy: &EventTimePolicy, moment: Moment) -> Time {
+        if self.is_idle(moment, policy.idle_timeout) {
+            return Time::Idle;
+        }
+        let reached = |newest: EventTime| Time::Reached(newest.saturating_sub(policy.lag));
+        self.newest.map_or(Time::Unknown, reached)
+    }
 }
 
-/// What the topic partitions of an instance say of time.
+/// What topic partitions say of time: one, those of an instance, or those of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Time {
     /// Nothing yet: one of them has had no row and is not idle.
@@ -103,27 +111,21 @@ pub enum Time {
     Idle,
 }
 
+impl Time {
+    /// The time of both together.
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
+            (Self::Idle, time) | (time, Self::Idle) => time,
+            (Self::Reached(one), Self::Reached(other)) => Self::Reached(one.min(other)),
+        }
+    }
+}
+
 /// The time of an instance at a moment, which also notes who is silent.
 pub fn time(partitions: &mut [Progress], policy: &EventTimePolicy, moment: Moment) -> Time {
-    let mut least = None;
-    let mut is_unknown = false;
-    for partition in partitions.iter_mut().filter(|partition| !partition.is_finished()) {
-        if partition.is_idle(moment, policy.idle_timeout) {
-            continue;
-        }
-        match partition.newest {
-            None => is_unknown = true,
-            Some(newest) => {
-                let time = newest.saturating_sub(policy.lag);
-                least = Some(least.map_or(time, |least: EventTime| least.min(time)));
-            }
-        }
-    }
-    match (is_unknown, least) {
-        (true, _) => Time::Unknown,
-        (false, Some(time)) => Time::Reached(time),
-        (false, None) => Time::Idle,
-    }
+    let unfinished = partitions.iter_mut().filter(|partition| !partition.is_finished());
+    unfinished.map(|partition| partition.time(policy, moment)).fold(Time::Idle, Time::and)
 }
 
 #[cfg(test)]

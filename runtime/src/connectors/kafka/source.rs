@@ -17,6 +17,7 @@ use super::{
     progress::{self, Moment, Progress, Time},
     reader::Reader,
     settings::{EndOffset, Settings, StartOffset},
+    source_time::SourceTime,
 };
 use crate::{
     Error, Result,
@@ -60,6 +61,7 @@ struct KafkaSupplier {
 impl ProcessorSupplier for KafkaSupplier {
     fn create(&self, count: usize) -> Result<Vec<Box<dyn Processor>>> {
         let link = Link::new(self.settings.clone(), self.is_bounded);
+        let time = Arc::new(SourceTime::new(count));
         let mapping = &self.request.mapping;
         let external: Vec<Option<String>> =
             mapping.columns.iter().map(|column| column.external_name.clone()).collect();
@@ -84,6 +86,8 @@ impl ProcessorSupplier for KafkaSupplier {
                     end: self.settings.end.clone(),
                     mapping: mapping.name.name.as_str().into(),
                     event_time: self.request.event_time.clone(),
+                    time: Arc::clone(&time),
+                    wakes: 0,
                     is_bounded: self.is_bounded,
                     version: 0,
                     is_connected: false,
@@ -137,6 +141,10 @@ struct KafkaSource {
     end: EndOffset,
     mapping: Arc<str>,
     event_time: Option<EventTimePolicy>,
+    /// The time of all instances.
+    time: Arc<SourceTime>,
+    /// Ends of silence this instance has heard of.
+    wakes: u64,
     is_bounded: bool,
     /// Of the link, when it was last looked at.
     version: u64,
@@ -185,9 +193,16 @@ impl Processor for KafkaSource {
             self.note_times(&batch)?;
             self.pending = Some(Item::Batch(DeltaBatch::insertions(batch)));
         }
-        let is_told = self.emit_pending(outbox) && self.emit_time(outbox)?;
+        // Rows are never sent while we count as idle.
+        let is_awake =
+            self.pending.is_none() || !self.is_idle || self.send_time(self.watermark, outbox);
+        let is_told = is_awake && self.emit_pending(outbox) && self.emit_time(outbox)?;
         self.tell_bytes()?;
-        Ok(if is_told && self.is_exhausted() { Done::Yes } else { Done::No })
+        if is_told && self.is_exhausted() {
+            self.time.leave(self.place()?.index);
+            return Ok(Done::Yes);
+        }
+        Ok(Done::No)
     }
 
     fn epoch(&mut self, _epoch: u64, outbox: &mut Outbox) -> Result<Done> {
@@ -411,29 +426,40 @@ impl KafkaSource {
         if !self.link.is_resolved(self.version) {
             return Ok(true);
         }
+        let place = self.place()?;
+        let (index, now) = (place.index, (place.clock.monotonic_nanos() / 1000) as i64);
         let moment = Moment {
-            now: (self.place()?.clock.monotonic_nanos() / 1000) as i64,
+            now,
             is_connected: self.is_connected,
             drained: self.drained,
             queued: self.queue.as_ref().map_or(0, TopicQueue::waiting) as u64,
         };
-        let time = match progress::time(&mut self.reader.partitions, policy, moment) {
-            Time::Unknown => return Ok(true),
+        let partitions = &mut self.reader.partitions;
+        let wakes = self.time.wakes();
+        if self.wakes < wakes {
+            self.wakes = wakes;
+            partitions.iter_mut().for_each(Progress::speak);
+        }
+        let time = progress::time(partitions, policy, moment);
+        let time = match self.time.tell(index, time, self.wakes, now) {
+            Time::Unknown => self.watermark,
             Time::Reached(time) => time.max(self.watermark),
             Time::Idle => IDLE,
         };
         let is_known = if self.is_idle { time == IDLE } else { time == self.watermark };
-        if is_known {
-            return Ok(true);
-        }
+        Ok(is_known || self.send_time(time, outbox))
+    }
+
+    /// Whether the outbox took the time.
+    fn send_time(&mut self, time: EventTime, outbox: &mut Outbox) -> bool {
         if outbox.offer(Item::Watermark(Watermark { key: 0, time })).is_some() {
-            return Ok(false);
+            return false;
         }
         self.is_idle = time == IDLE;
         if !self.is_idle {
             self.watermark = time;
         }
-        Ok(true)
+        true
     }
 
     /// Whether a bounded source has read everything.

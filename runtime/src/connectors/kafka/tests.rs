@@ -343,6 +343,29 @@ fn a_stream_begins_at_the_latest_offsets_and_outlives_its_broker() {
 }
 
 #[test]
+fn after_a_silence_of_all_the_first_to_speak_makes_nobody_late() {
+    let bench = Bench::new(3);
+    let policy =
+        EventTimePolicy { time_column: 0, lag: 0, idle_timeout: 500_000, max_future: None };
+    let source = bench.source(&[], Some(policy));
+    let mut output = Output::default();
+    let mut processors = bench.begin(&source, 2).unwrap();
+    bench.run(&mut processors, &mut output, |output| output.watermarks.len() == 2).unwrap();
+    assert_eq!(output.watermarks, [IDLE, IDLE], "one an instance");
+
+    bench.produce(0, &messages([100]));
+    bench.run(&mut processors, &mut output, |output| output.ids == [100]).unwrap();
+    bench.produce(1, &messages([50]));
+    let times = |output: &Output| {
+        let moved = |time: &&i64| **time != IDLE && **time != i64::MIN;
+        output.watermarks.iter().filter(moved).copied().collect::<Vec<i64>>()
+    };
+    bench.run(&mut processors, &mut output, |output| times(output).len() >= 2).unwrap();
+    assert_eq!(output.ids, [100, 50]);
+    assert_eq!(times(&output)[0], 50_000, "topic partition 2 is left out, 1 no longer");
+}
+
+#[test]
 fn a_bounded_read_without_a_broker_fails_at_once_with_08001() {
     let bench = Bench::new(1);
     // Nothing listens on port 1 of the loopback.
