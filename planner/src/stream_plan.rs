@@ -71,7 +71,8 @@ pub fn run(mut dag: Dag, last: VertexId, parts: &StreamParts, query_id: u64) -> 
         restore: vec![],
         trouble: Arc::new(move |trouble| {
             if let Some(trouble) = trouble {
-                tracing::warn!(query_id, trouble, "streaming query survives trouble");
+                let message = trouble.message;
+                tracing::warn!(query_id, message, "streaming query survives trouble");
             }
         }),
         finished: Box::new(move |ended| end.end(&ended)),

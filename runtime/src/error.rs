@@ -1,6 +1,7 @@
 //! The crate's error: one variant per decision the job coordinator or the client can take.
 
 use datafusion_common::DataFusionError;
+use storage::cluster::control::JobError;
 use thiserror::Error;
 
 /// Everything that can go wrong in a dag. `Clone`, because one failure is told to the job record,
@@ -40,6 +41,33 @@ pub enum Error {
     /// A broken invariant or a caught panic.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+impl Error {
+    /// Its SQLSTATE.
+    pub fn sqlstate(&self) -> &'static str {
+        match self {
+            Error::Storage(error) => error.sqlstate(),
+            Error::User { code, .. } | Error::Invalid { code, .. } => code,
+            Error::Connection(_) => "08001",
+            Error::Limit(_) => "53200",
+            Error::Cancelled => "57014",
+            Error::Internal(_) => "XX000",
+        }
+    }
+}
+
+impl From<&Error> for JobError {
+    /// As `sys.jobs` shows it: there is one line for it, so the detail stands behind the message.
+    fn from(error: &Error) -> Self {
+        let message = match error {
+            Error::Storage(storage::Error::DuplicateKey { detail, .. }) => {
+                format!("{error}: {}", detail.trim_end_matches('.'))
+            }
+            _ => error.to_string(),
+        };
+        JobError::new(error.sqlstate(), message)
+    }
 }
 
 impl From<arrow::error::ArrowError> for Error {

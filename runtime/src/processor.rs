@@ -26,7 +26,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use arrow::{array::RecordBatch, compute::concat_batches, datatypes::SchemaRef};
-use storage::Grid;
+use storage::{Grid, cluster::control::JobError};
 
 use crate::{
     Result,
@@ -63,7 +63,7 @@ pub enum Done {
 }
 
 /// Tells of trouble that an execution survives, and with `None` that it is over.
-pub type TellTrouble = Arc<dyn Fn(Option<String>) + Send + Sync>;
+pub type TellTrouble = Arc<dyn Fn(Option<JobError>) + Send + Sync>;
 
 /// What a processor knows of its surroundings.
 #[derive(Clone)]

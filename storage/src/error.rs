@@ -1,5 +1,5 @@
 //! The crate's error: one variant per decision a caller can take.
-//! Says in each variant whether anything changed; mapping to SQLSTATE is `server/wire/error.rs`.
+//! Says in each variant whether anything changed; each has one SQLSTATE, the same wherever it ends.
 
 use thiserror::Error;
 
@@ -77,6 +77,24 @@ pub enum Error {
 }
 
 impl Error {
+    /// Its SQLSTATE.
+    pub fn sqlstate(&self) -> &'static str {
+        match self {
+            Error::NotFound { kind: "job", .. } => "42704",
+            Error::NotFound { .. } => "42P01",
+            Error::AlreadyExists { kind: "job", .. } => "42710",
+            Error::AlreadyExists { .. } => "42P07",
+            Error::DuplicateKey { .. } => "23505",
+            Error::NullValue { .. } => "23502",
+            Error::Conflict => "40001",
+            Error::Limit(_) => "53200",
+            Error::Invalid(_) => "22023",
+            Error::WrongState(_) => "55000",
+            Error::Unavailable(_) => "57P01",
+            Error::Internal(_) => "XX000",
+        }
+    }
+
     /// What to do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {

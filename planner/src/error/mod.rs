@@ -58,39 +58,26 @@ impl Error {
 
 impl From<storage::Error> for Error {
     fn from(error: storage::Error) -> Self {
-        use storage::Error as S;
-        let code = match &error {
-            S::NotFound { kind: "job", .. } => "42704",
-            S::NotFound { .. } => "42P01",
-            S::AlreadyExists { kind: "job", .. } => "42710",
-            S::AlreadyExists { .. } => "42P07",
-            S::DuplicateKey { .. } => "23505",
-            S::NullValue { .. } => "23502",
-            S::Conflict => "40001",
-            S::Limit(_) => "53200",
-            S::Invalid(_) => "22023",
-            S::WrongState(_) => "55000",
-            S::Unavailable(_) => "57P01",
-            S::Internal(_) => "XX000",
-        };
         let detail = match &error {
-            S::DuplicateKey { detail, .. } => Some(detail.clone()),
+            storage::Error::DuplicateKey { detail, .. } => Some(detail.clone()),
             _ => None,
         };
-        Self { detail, ..Self::new(code, error.to_string()) }
+        Self { detail, ..Self::new(error.sqlstate(), error.to_string()) }
     }
 }
 
 impl From<runtime::Error> for Error {
     fn from(error: runtime::Error) -> Self {
         use runtime::Error as R;
+        let code = error.sqlstate();
         match error {
             R::Storage(error) => error.into(),
-            R::User { code, message } | R::Invalid { code, message } => Self::new(code, message),
-            R::Connection(message) => Self::new("08001", message),
-            R::Limit(message) => Self::new("53200", message),
-            R::Cancelled => Self::new("57014", "canceling statement due to user request"),
-            R::Internal(message) => Self::new("XX000", message),
+            R::Cancelled => Self::new(code, "canceling statement due to user request"),
+            R::User { message, .. }
+            | R::Invalid { message, .. }
+            | R::Connection(message)
+            | R::Limit(message)
+            | R::Internal(message) => Self::new(code, message),
         }
     }
 }

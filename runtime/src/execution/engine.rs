@@ -12,7 +12,7 @@ use std::{
 
 use crossbeam_utils::sync::{Parker, Unparker};
 use parking_lot::{Condvar, Mutex};
-use storage::{Grid, env::Rng, metrics::Metric};
+use storage::{Grid, cluster::control::JobError, env::Rng, metrics::Metric};
 
 use super::{
     EdgeStats, ExecutionEnd, VertexStats,
@@ -237,13 +237,13 @@ impl Engine {
     }
 
     /// The trouble that a query's execution survives at present (a broker away, say).
-    pub fn query_trouble(&self, query_id: u64) -> Option<String> {
+    pub fn query_trouble(&self, query_id: u64) -> Option<JobError> {
         let executions = self.running.executions.lock();
         let executions: Vec<_> = executions.values().filter_map(Weak::upgrade).collect();
         executions.iter().find_map(|shared| {
             let trouble = &shared.trouble;
             let is_its = trouble.is_query && trouble.owner == query_id;
-            is_its.then(|| trouble.text.lock().clone()).flatten()
+            is_its.then(|| trouble.present.lock().clone()).flatten()
         })
     }
 

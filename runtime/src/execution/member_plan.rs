@@ -82,7 +82,7 @@ impl MemberPlan {
         let memory_max = memory_max.unwrap_or(site.memory_max);
         let memory = ExecutionMemory::new(site.grid, &job_name, memory_max);
         let is_query = &*job_name == QUERY;
-        let known = Arc::new(Trouble { owner: job_id, is_query, text: Mutex::default() });
+        let known = Arc::new(Trouble { owner: job_id, is_query, present: Mutex::default() });
         let trouble = remembering(&known, trouble);
         let mut vertices = instances(&dag, site)?;
         let edges: Result<Vec<_>> = dag
@@ -156,14 +156,14 @@ impl MemberPlan {
 /// Tells trouble on, once, and keeps it for who asks.
 fn remembering(known: &Arc<Trouble>, trouble: TellTrouble) -> TellTrouble {
     let known = Arc::clone(known);
-    Arc::new(move |text| {
-        let mut before = known.text.lock();
-        if *before == text {
+    Arc::new(move |now| {
+        let mut before = known.present.lock();
+        if *before == now {
             return;
         }
-        before.clone_from(&text);
+        before.clone_from(&now);
         drop(before);
-        trouble(text);
+        trouble(now);
     })
 }
 

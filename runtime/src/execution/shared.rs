@@ -10,6 +10,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use storage::cluster::control::JobError;
 
 use super::{
     ExecutionEnd,
@@ -59,7 +60,7 @@ pub(super) struct Trouble {
     /// Id of the job or query.
     pub(super) owner: u64,
     pub(super) is_query: bool,
-    pub(super) text: Mutex<Option<String>>,
+    pub(super) present: Mutex<Option<JobError>>,
 }
 
 /// Run when the execution has ended.

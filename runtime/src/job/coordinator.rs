@@ -11,7 +11,7 @@
 //! ignored, so events may arrive late, twice, or in the wrong order; the news of a start may be lost,
 //! since its end implies it.
 
-use storage::cluster::control::JobStatus;
+use storage::cluster::control::{JobError, JobStatus};
 
 use crate::{Error, Result};
 
@@ -65,7 +65,7 @@ pub enum End {
 #[derive(Debug, Clone)]
 pub enum Action {
     /// Submit the status, with the error behind it.
-    SetStatus(JobStatus, Option<String>),
+    SetStatus(JobStatus, Option<JobError>),
     /// Plan and run; answer `Started` or `StartFailed`.
     Start(u64),
     /// Send the terminal barrier.
@@ -258,7 +258,7 @@ impl JobCoordinator {
             }
             Phase::Starting { ticket, origin: Origin::Resume, .. } => {
                 self.phase = Phase::Suspended;
-                self.actions.push(Action::SetStatus(JobStatus::Suspended, Some(error.to_string())));
+                self.actions.push(Action::SetStatus(JobStatus::Suspended, Some((&error).into())));
                 self.answer(ticket, Err(error));
             }
             Phase::Stopping { goal: Goal::Drop(tickets), .. } => self.forget(tickets),
@@ -310,11 +310,11 @@ impl JobCoordinator {
                 (Phase::NotRunning, Err(Error::Cancelled))
             }
             End::Failed(error) if self.suspends_on_failure => {
-                self.actions.push(Action::SetStatus(JobStatus::Suspended, Some(error.to_string())));
+                self.actions.push(Action::SetStatus(JobStatus::Suspended, Some((&error).into())));
                 (Phase::Suspended, Err(error))
             }
             End::Failed(error) => {
-                self.actions.push(Action::SetStatus(JobStatus::Failed, Some(error.to_string())));
+                self.actions.push(Action::SetStatus(JobStatus::Failed, Some((&error).into())));
                 (Phase::Terminal(JobStatus::Failed), Err(error))
             }
         };

@@ -13,7 +13,7 @@ use std::{
 use parking_lot::{Condvar, Mutex, RwLock};
 use storage::{
     Grid,
-    cluster::control::{Command, JobRecord, JobStatus, ObjectId},
+    cluster::control::{Command, JobError, JobRecord, JobStatus, ObjectId},
 };
 
 use super::{
@@ -77,7 +77,7 @@ struct Job {
     changed: Condvar,
     /// The trouble the execution survives at present. Held while it is submitted, so that the
     /// record shows the newest.
-    trouble: Mutex<Option<String>>,
+    trouble: Mutex<Option<JobError>>,
 }
 
 struct State {
@@ -183,7 +183,7 @@ impl Jobs {
     }
 
     /// The trouble that a streaming query survives at present.
-    pub fn query_trouble(&self, query_id: u64) -> Option<String> {
+    pub fn query_trouble(&self, query_id: u64) -> Option<JobError> {
         self.site.engine.query_trouble(query_id)
     }
 
@@ -290,7 +290,7 @@ impl Job {
         to_start
     }
 
-    fn set_status(&self, status: JobStatus, error: Option<String>) {
+    fn set_status(&self, status: JobStatus, error: Option<JobError>) {
         let (id, at) = (self.id, self.site.now());
         let trouble = self.trouble.lock();
         self.site.submit(&self.name, &Command::SetJobStatus { id, status, at, error });
@@ -302,7 +302,7 @@ impl Job {
         }
     }
 
-    fn set_trouble(&self, error: Option<String>) {
+    fn set_trouble(&self, error: Option<JobError>) {
         let mut trouble = self.trouble.lock();
         if *trouble == error {
             return;

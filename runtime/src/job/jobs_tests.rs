@@ -78,7 +78,7 @@ fn grumbling(fails: bool) -> Dag {
                 return Err(Error::User { code: "22003", message });
             }
             if let Some(context) = self.1.take() {
-                (context.trouble)(Some("the broker is away".to_owned()));
+                (context.trouble)(Some(JobError::new("08001", "the broker is away")));
             }
             Ok(Done::No)
         }
@@ -151,7 +151,8 @@ fn a_failure_is_told_with_its_cause_and_is_final() {
     let bench = bench();
     bench.create("j", grumbling(true)).unwrap();
     bench.wait_for("j", JobStatus::Failed);
-    assert_eq!(bench.record("j").last_error.as_deref(), Some("value out of range"));
+    let error = JobError::new("22003", "value out of range");
+    assert_eq!(bench.record("j").last_error, Some(error));
     let error = bench.jobs.resume("j").unwrap_err().to_string();
     assert_eq!(error, "job \"j\" is FAILED, not SUSPENDED");
 }
@@ -167,7 +168,7 @@ fn trouble_that_passes_is_shown_while_the_job_runs() {
         std::thread::park_timeout(Duration::from_millis(1));
     }
     let record = bench.record("j");
-    assert_eq!(record.last_error.as_deref(), Some("the broker is away"));
+    assert_eq!(record.last_error, Some(JobError::new("08001", "the broker is away")));
     assert_eq!(record.status, JobStatus::Running);
     bench.jobs.close();
     assert_eq!(bench.record("j").status, JobStatus::NotRunning);
@@ -198,7 +199,8 @@ fn a_job_that_cannot_start_is_not_there_and_a_resume_that_cannot_keeps_its_state
     assert_eq!(error, "table \"t\" does not exist");
     let record = bench.record("j");
     assert_eq!(record.status, JobStatus::Suspended);
-    assert_eq!(record.last_error.as_deref(), Some("table \"t\" does not exist"));
+    let error = JobError::new("42P01", "table \"t\" does not exist");
+    assert_eq!(record.last_error, Some(error));
     is_planned.store(true, Ordering::SeqCst);
     bench.jobs.resume("j").unwrap();
     bench.jobs.suspend("j").unwrap();
@@ -248,7 +250,8 @@ fn with_suspend_on_failure_a_job_is_suspended_with_its_cause_and_goes_on_from_th
     bench.jobs.set_planner(Arc::new(move |_| Ok(again.clone())));
     bench.create_with("j", dag, &[("suspendOnFailure", "true")]).unwrap();
     bench.wait_for("j", JobStatus::Suspended);
-    assert_eq!(bench.record("j").last_error.as_deref(), Some("50 is too much"));
+    let error = JobError::new("22003", "50 is too much");
+    assert_eq!(bench.record("j").last_error, Some(error));
     is_broken.store(false, Ordering::SeqCst);
     bench.jobs.resume("j").unwrap();
     bench.wait_for("j", JobStatus::Completed);
@@ -273,5 +276,7 @@ fn a_job_that_needs_more_than_its_memory_fails() {
     bench.create_with("j", dag, &[("maxMemory", "1 B")]).unwrap();
     bench.wait_for("j", JobStatus::Failed);
     let error = bench.record("j").last_error.clone().unwrap();
+    assert_eq!(error.code, "53200");
+    let error = error.message;
     assert!(error.starts_with("job \"j\" needs ") && error.contains("may have 1 bytes"), "{error}");
 }

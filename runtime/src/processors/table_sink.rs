@@ -27,6 +27,7 @@ use arrow::{
 };
 use storage::{
     Table,
+    cluster::control::JobError,
     table::{WriteMode, Writer, without_waiting},
 };
 
@@ -280,7 +281,7 @@ impl TableSink {
         if waited >= TROUBLE_AFTER && !held.is_shown {
             held.is_shown = true;
             let text = format!("a key of table \"{name}\" is held by an open transaction");
-            (self.context()?.trouble)(Some(text));
+            (self.context()?.trouble)(Some(JobError::new("55P03", text)));
         }
         held.retry_at = now + held.backoff.as_nanos() as u64;
         held.backoff = (held.backoff * 2).min(RETRY_MAX);

@@ -17,10 +17,12 @@ pub(super) const COLUMNS: Columns = &[
     ("rows", Kind::Int8),
     ("query", Kind::Text),
     ("last_error", Kind::Text),
+    ("error_code", Kind::Text),
 ];
 
 pub(super) fn records(scope: &Scope<'_>) -> Result<Vec<Record>> {
     let record = |query: QueryInfo| -> Record {
+        let trouble = scope.parts.jobs.query_trouble(query.id);
         vec![
             ("id", (query.id as i64).into()),
             ("session_id", i64::from(query.session_id).into()),
@@ -28,7 +30,8 @@ pub(super) fn records(scope: &Scope<'_>) -> Result<Vec<Record>> {
             ("started_at", query.started_at.into()),
             ("rows", (query.rows as i64).into()),
             ("query", query.query.into()),
-            ("last_error", scope.parts.jobs.query_trouble(query.id).into()),
+            ("last_error", trouble.as_ref().map(|trouble| trouble.message.clone()).into()),
+            ("error_code", trouble.map(|trouble| trouble.code).into()),
         ]
     };
     Ok(scope.parts.directory.queries().into_iter().map(record).collect())

@@ -28,7 +28,10 @@ use rdkafka::{
 };
 
 use super::{batch::Wake, settings::Settings};
-use crate::{Error, Result, processor::ProcessorContext};
+use crate::{
+    Error, Result,
+    processor::{ProcessorContext, TellTrouble},
+};
 
 /// Metadata is asked for so often while all is well: new topic partitions are found so late.
 const PROBE_INTERVAL: Duration = Duration::from_secs(3);
@@ -241,7 +244,7 @@ struct Supervisor {
     client: Arc<Client>,
     settings: Settings,
     shared: Arc<Shared>,
-    trouble: Arc<dyn Fn(Option<String>) + Send + Sync>,
+    trouble: TellTrouble,
     wakes: Arc<Mutex<Vec<Wake>>>,
     /// How often in a row the broker said that it does not know the topic.
     refusals: u32,
@@ -275,7 +278,7 @@ impl Supervisor {
                     self.shared.is_connected.store(false, Ordering::SeqCst);
                     if !self.is_stopped() {
                         has_trouble = true;
-                        (self.trouble)(Some(reason.clone()));
+                        (self.trouble)(Some((&Error::Connection(reason.clone())).into()));
                     }
                     self.tell(|findings| findings.trouble = Some(reason));
                 }

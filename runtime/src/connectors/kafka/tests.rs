@@ -14,7 +14,7 @@ use rdkafka::{
 };
 use storage::{
     Grid, GridConfig,
-    cluster::control::{ColumnRecord, ObjectId, ObjectName},
+    cluster::control::{ColumnRecord, JobError, ObjectId, ObjectName},
     env::Env,
 };
 
@@ -40,7 +40,7 @@ struct Bench {
     grid: Arc<Grid>,
     /// Signalled by wakes.
     bell: Arc<(Mutex<bool>, Condvar)>,
-    troubles: Arc<Mutex<Vec<Option<String>>>>,
+    troubles: Arc<Mutex<Vec<Option<JobError>>>>,
 }
 
 impl Bench {

@@ -6,6 +6,8 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use storage::cluster::control::JobError;
+
 use super::*;
 use crate::{
     Error, Result,
@@ -248,7 +250,7 @@ fn trouble_of_a_query_is_told_while_it_lasts() {
         fn idle(&mut self, _outbox: &mut Outbox) -> Result<Done> {
             if let Some(context) = &self.1 {
                 let is_away = self.0.load(Ordering::SeqCst);
-                (context.trouble)(is_away.then(|| "the broker is away".to_owned()));
+                (context.trouble)(is_away.then(|| JobError::new("08001", "the broker is away")));
             }
             Ok(Done::No)
         }
@@ -265,7 +267,8 @@ fn trouble_of_a_query_is_told_while_it_lasts() {
     request.job_id = 7;
     request.job_name = crate::execution::QUERY.into();
     let execution = engine.run(request).unwrap();
-    wait_until(|| engine.query_trouble(7).as_deref() == Some("the broker is away"));
+    let away = JobError::new("08001", "the broker is away");
+    wait_until(|| engine.query_trouble(7).as_ref() == Some(&away));
     assert_eq!(engine.query_trouble(8), None);
     is_away.store(false, Ordering::SeqCst);
     wait_until(|| engine.query_trouble(7).is_none());

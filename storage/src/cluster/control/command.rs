@@ -4,7 +4,7 @@
 use crate::partition::PartitionId;
 
 use super::records::{
-    JobRecord, JobStatus, MappingRecord, ObjectId, ObjectName, TableRecord, ViewRecord,
+    JobError, JobRecord, JobStatus, MappingRecord, ObjectId, ObjectName, TableRecord, ViewRecord,
 };
 
 /// One change of the control state. Records come with `id` 0; `apply` gives them theirs.
@@ -44,14 +44,14 @@ pub enum Command {
         /// Time of the change, µs since the epoch.
         at: i64,
         /// The error behind it, if any.
-        error: Option<String>,
+        error: Option<JobError>,
     },
     /// Remembers trouble that a running job survived, or that it is over.
     SetJobError {
         /// The job.
         id: ObjectId,
-        /// The text, or `None` when it is over.
-        error: Option<String>,
+        /// The trouble, or `None` when it is over.
+        error: Option<JobError>,
     },
     /// Removes a job.
     DropJob(ObjectId),

@@ -7,7 +7,7 @@ pub mod state;
 
 pub use command::Command;
 pub use records::{
-    ColumnRecord, JobRecord, JobStatus, MappingRecord, ObjectId, ObjectName, TableRecord,
+    ColumnRecord, JobError, JobRecord, JobStatus, MappingRecord, ObjectId, ObjectName, TableRecord,
     ViewRecord,
 };
 pub use state::{Control, ControlState};

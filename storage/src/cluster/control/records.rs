@@ -135,7 +135,23 @@ pub struct JobRecord {
     /// How often it was started again.
     pub restarts: u64,
     /// The error that ended it, or the last trouble it survived.
-    pub last_error: Option<String>,
+    pub last_error: Option<JobError>,
+}
+
+/// Why a job failed, or what it survives at present.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobError {
+    /// SQLSTATE, five characters.
+    pub code: String,
+    /// One line for a reader.
+    pub message: String,
+}
+
+impl JobError {
+    /// An error as a job's record keeps it.
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into() }
+    }
 }
 
 impl JobStatus {

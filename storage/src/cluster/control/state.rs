@@ -6,7 +6,10 @@ use parking_lot::RwLock;
 
 use super::{
     command::Command,
-    records::{JobRecord, JobStatus, MappingRecord, ObjectId, ObjectName, TableRecord, ViewRecord},
+    records::{
+        JobError, JobRecord, JobStatus, MappingRecord, ObjectId, ObjectName, TableRecord,
+        ViewRecord,
+    },
 };
 use crate::{Error, Result, partition::PartitionId};
 
@@ -84,7 +87,7 @@ impl ControlState {
             Command::DropRelation { kind, name } => (self.drop_relation(kind, name)?, true),
             Command::CreateJob(record) => (self.create_job(record)?, false),
             Command::SetJobStatus { id, status, at, error } => {
-                self.set_job_status(*id, *status, *at, error.as_deref())?;
+                self.set_job_status(*id, *status, *at, error.as_ref())?;
                 (*id, false)
             }
             Command::SetJobError { id, error } => {
@@ -167,7 +170,7 @@ impl ControlState {
         id: ObjectId,
         status: JobStatus,
         at: i64,
-        error: Option<&str>,
+        error: Option<&JobError>,
     ) -> Result<()> {
         let job = self.job_mut(id)?;
         if !job.status.may_become(status) {
@@ -185,7 +188,7 @@ impl ControlState {
         }
         job.status = status;
         if let Some(error) = error {
-            job.last_error = Some(error.to_owned());
+            job.last_error = Some(error.clone());
         }
         Ok(())
     }

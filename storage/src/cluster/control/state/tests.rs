@@ -41,7 +41,8 @@ fn job(name: &str) -> Command {
 }
 
 fn status(id: ObjectId, status: JobStatus, error: Option<&str>) -> Command {
-    Command::SetJobStatus { id, status, at: 5, error: error.map(str::to_owned) }
+    let error = error.map(|message| JobError::new("XX000", message));
+    Command::SetJobStatus { id, status, at: 5, error }
 }
 
 #[test]
@@ -77,8 +78,9 @@ fn jobs_leave_the_catalog_version_alone() {
     state.apply(&table("t")).unwrap();
     let id = state.apply(&job("j")).unwrap();
     state.apply(&status(id, JobStatus::Starting, None)).unwrap();
-    state.apply(&Command::SetJobError { id, error: Some("broker away".into()) }).unwrap();
-    assert_eq!(state.job("j").unwrap().last_error.as_deref(), Some("broker away"));
+    let away = JobError::new("08001", "broker away");
+    state.apply(&Command::SetJobError { id, error: Some(away.clone()) }).unwrap();
+    assert_eq!(state.job("j").unwrap().last_error, Some(away));
     assert_eq!((state.version, state.catalog_version), (4, 1));
     assert!(matches!(state.apply(&job("j")), Err(Error::AlreadyExists { kind: "job", .. })));
     state.apply(&Command::DropJob(id)).unwrap();
