@@ -46,6 +46,37 @@ pub struct Args {
     #[arg(long, env = "TIDEWATER_WORKERS", hide_env = true, value_name = "N", global = true)]
     pub workers: Option<usize>,
 
+    /// Megabytes the rows of all tables together may take [default: no limit]
+    #[arg(
+        long,
+        env = "TIDEWATER_TABLE_MEMORY_MB",
+        hide_env = true,
+        value_name = "MB",
+        global = true
+    )]
+    pub table_memory_mb: Option<usize>,
+
+    /// Megabytes all running queries together may take for sorts and hash tables [default: 4096]
+    #[arg(
+        long,
+        env = "TIDEWATER_QUERY_MEMORY_MB",
+        hide_env = true,
+        value_name = "MB",
+        global = true
+    )]
+    pub query_memory_mb: Option<usize>,
+
+    /// Megabytes one job or streaming query may take, unless its maxMemory says otherwise
+    /// [default: 2048]
+    #[arg(
+        long,
+        env = "TIDEWATER_JOB_MEMORY_MB",
+        hide_env = true,
+        value_name = "MB",
+        global = true
+    )]
+    pub job_memory_mb: Option<usize>,
+
     /// TOML file with further settings; the command line counts more than the file
     #[arg(long, env = "TIDEWATER_CONFIG", hide_env = true, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,

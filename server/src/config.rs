@@ -14,6 +14,10 @@ const CONNECTIONS_DEFAULT: usize = 1000;
 /// Bytes for hash tables and sorts: what a machine that also holds tables can spare.
 const QUERY_MEMORY_DEFAULT: usize = 4 << 30;
 
+/// Bytes of one job's or stream's state and queues: about ten million groups. A runaway job ends
+/// before the server does.
+const JOB_MEMORY_DEFAULT: usize = 2 << 30;
+
 /// How long a client may take nothing: longer than somebody reads a page of a stream, short enough
 /// that a forgotten one does not hold its query for a night.
 const WRITE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
@@ -41,6 +45,9 @@ pub struct ServerConfig {
     pub table_memory_max: usize,
     /// Bytes all running queries together may take for hash tables and sorts.
     pub query_memory_max: usize,
+    /// Bytes the state and the queues of a job or streaming query may take, unless it says
+    /// otherwise itself (`maxMemory`).
+    pub job_memory_max: usize,
     /// Clients served at once.
     pub connection_max: usize,
     /// How long a client may take none of what is sent to it before its connection ends.
@@ -74,6 +81,7 @@ struct File {
     query_lanes: Option<usize>,
     table_memory_mb: Option<usize>,
     query_memory_mb: Option<usize>,
+    job_memory_mb: Option<usize>,
     max_connections: Option<usize>,
     write_timeout_s: Option<u64>,
 }
@@ -88,6 +96,7 @@ impl Default for ServerConfig {
             query_lanes: core_count(),
             table_memory_max: usize::MAX,
             query_memory_max: QUERY_MEMORY_DEFAULT,
+            job_memory_max: JOB_MEMORY_DEFAULT,
             connection_max: CONNECTIONS_DEFAULT,
             write_timeout: WRITE_TIMEOUT_DEFAULT,
         }
@@ -111,16 +120,26 @@ impl ServerConfig {
         }
         let file = args.config.as_deref().map(File::read).transpose()?.unwrap_or_default();
         let default = Self::default();
-        let query_memory_max = file.query_memory_mb.map(|mb| mb.saturating_mul(1 << 20));
-        let table_memory_max = file.table_memory_mb.map(|mb| mb.saturating_mul(1 << 20));
+        let bytes = |given: Option<usize>, file: Option<usize>, default: usize| {
+            given.or(file).map_or(default, |mb| mb.saturating_mul(1 << 20))
+        };
         let config = Self {
             listen: args.listen.or(file.listen).unwrap_or(default.listen),
             worker_count: args.workers.or(file.workers).unwrap_or(default.worker_count),
             simulated_owners: file.simulated_owners.unwrap_or(default.simulated_owners),
             queue_capacity: file.queue_capacity.unwrap_or(default.queue_capacity),
             query_lanes: file.query_lanes.unwrap_or(default.query_lanes),
-            table_memory_max: table_memory_max.unwrap_or(default.table_memory_max),
-            query_memory_max: query_memory_max.unwrap_or(default.query_memory_max),
+            table_memory_max: bytes(
+                args.table_memory_mb,
+                file.table_memory_mb,
+                default.table_memory_max,
+            ),
+            query_memory_max: bytes(
+                args.query_memory_mb,
+                file.query_memory_mb,
+                default.query_memory_max,
+            ),
+            job_memory_max: bytes(args.job_memory_mb, file.job_memory_mb, default.job_memory_max),
             connection_max: file.max_connections.unwrap_or(default.connection_max),
             write_timeout: file.write_timeout_s.map_or(default.write_timeout, Duration::from_secs),
         };
@@ -138,7 +157,7 @@ impl ServerConfig {
                 self.listen
             )));
         }
-        let bounds: [(&str, usize, std::ops::RangeInclusive<usize>); 8] = [
+        let bounds: [(&str, usize, std::ops::RangeInclusive<usize>); 9] = [
             ("workers", self.worker_count, 1..=1024),
             ("simulated_owners", usize::from(self.simulated_owners), 1..=64),
             ("queue_capacity", self.queue_capacity, 1..=1 << 20),
@@ -146,6 +165,7 @@ impl ServerConfig {
             ("max_connections", self.connection_max, 1..=100_000),
             ("write_timeout_s", self.write_timeout.as_secs() as usize, 1..=86_400),
             ("query_memory_mb", self.query_memory_max >> 20, 1..=usize::MAX),
+            ("job_memory_mb", self.job_memory_max >> 20, 1..=usize::MAX),
             ("table_memory_mb", self.table_memory_max >> 20, 1..=usize::MAX),
         ];
         for (name, value, range) in bounds {
@@ -205,6 +225,26 @@ mod tests {
         assert!(with_file("wrokers = 3\n", &[]).unwrap_err().contains("wrokers"));
         assert!(with_file("workers = 0\n", &[]).unwrap_err().contains("workers must be between"));
         assert!(config(&["--config", "/does/not/exist"]).is_err());
+    }
+
+    #[test]
+    fn memory_is_limited_on_the_command_line_or_in_the_file() {
+        let default = config(&[]).unwrap();
+        assert_eq!(default.table_memory_max, usize::MAX);
+        assert_eq!((default.query_memory_max, default.job_memory_max), (4 << 30, 2 << 30));
+        let file = "table_memory_mb = 1\nquery_memory_mb = 2\njob_memory_mb = 3\n";
+        let limits = |line: &[&str]| {
+            let config = with_file(file, line).unwrap();
+            [config.table_memory_max, config.query_memory_max, config.job_memory_max]
+                .map(|bytes| bytes >> 20)
+        };
+        assert_eq!(limits(&[]), [1, 2, 3]);
+        let line = "--table-memory-mb 10 --query-memory-mb 20 --job-memory-mb 30";
+        assert_eq!(limits(&line.split(' ').collect::<Vec<_>>()), [10, 20, 30]);
+        for name in ["table", "query", "job"] {
+            let error = config(&[&format!("--{name}-memory-mb"), "0"]).unwrap_err();
+            assert!(error.contains(&format!("{name}_memory_mb must be between 1")), "{error}");
+        }
     }
 
     #[test]

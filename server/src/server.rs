@@ -92,7 +92,7 @@ impl Server {
         let engine_config = EngineConfig {
             worker_count: config.worker_count,
             queue_capacity: config.queue_capacity,
-            ..EngineConfig::default()
+            memory_max: config.job_memory_max,
         };
         let engine = Engine::start(engine_config, Arc::clone(&grid))?;
         let jobs = Jobs::open(Arc::clone(&grid), Arc::clone(&engine));
