@@ -10,7 +10,7 @@ use crate::{
     Error, Result,
     catalog::resolve,
     context::Context,
-    parse::{self, DropKind},
+    parse::{self, DropKind, StatementKind},
     plan::CommandOutcome,
 };
 
@@ -56,8 +56,13 @@ pub fn drop_objects(
             DropKind::Job => context.parts.jobs.drop_job(&parse::object_name(name)?.1)?,
             _ => {
                 let name = resolve::relation_name(name)?;
-                let command = Command::DropRelation { kind: word, name };
-                context.parts.grid.control().submit(&command)?;
+                let command = Command::DropRelation { kind: word, name: name.clone() };
+                let control = context.parts.grid.control();
+                control.submit(&command)?;
+                if kind == DropKind::Table {
+                    let notices = orphans(&control.state(), &name)?.into_iter();
+                    outcome.notices.extend(notices.map(|notice| ("00000", notice)));
+                }
             }
         }
     }
@@ -94,16 +99,41 @@ fn readers(
     Ok(reached.split_off(relations.len()))
 }
 
+/// What to tell of the jobs that use a table which has just gone. They are not why it could not be
+/// dropped: a job's mappings and tables may come and go while it is suspended.
+fn orphans(state: &ControlState, table: &ObjectName) -> Result<Vec<String>> {
+    let mut notices = Vec::new();
+    for job in state.jobs.values().filter(|job| !job.status.is_terminal()) {
+        let statements = parse::parse(&job.sql)?;
+        let Some(StatementKind::CreateJob(create)) =
+            statements.first().map(|statement| statement.kind.as_ref())
+        else {
+            continue;
+        };
+        if let StatementKind::Insert { insert, .. } = create.statement.kind.as_ref()
+            && names(insert.as_ref(), table)
+        {
+            let (job, table) = (&job.name, &table.name);
+            notices.push(format!("job \"{job}\" uses table \"{table}\" and fails without it"));
+        }
+    }
+    Ok(notices)
+}
+
 /// Whether a view's query names a relation.
 fn reads(sql: &str, relation: &ObjectName) -> Result<bool> {
-    let query = parse::parse_query(sql)?;
-    let found = ast::visit_relations(query.as_ref(), |name| {
+    Ok(names(parse::parse_query(sql)?.as_ref(), relation))
+}
+
+/// Whether a statement names a relation.
+fn names(statement: &impl ast::Visit, relation: &ObjectName) -> bool {
+    let found = ast::visit_relations(statement, |name| {
         match resolve::relation_name(name).is_ok_and(|name| name == *relation) {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         }
     });
-    Ok(found.is_break())
+    found.is_break()
 }
 
 fn word(kind: DropKind) -> &'static str {

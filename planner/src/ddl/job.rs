@@ -5,14 +5,14 @@ use runtime::{
     job::{JobOptions, JobRequest},
 };
 use storage::{
-    cluster::control::{JobRecord, state::Relation},
+    cluster::control::{JobRecord, JobStatus, state::Relation},
     table::WriteMode,
 };
 
 use super::options;
 use crate::{
     Error, Result, Session,
-    catalog::resolve,
+    catalog::{pg::objects::quote_ident, resolve},
     context::Context,
     dml::{
         conform::{Target, conform_insert},
@@ -39,19 +39,8 @@ pub fn create(
     let tag = "CREATE JOB".to_owned();
     let options = options::read(&create.options)?;
     JobOptions::read(&options)?;
-    let exists = context
-        .parts
-        .grid
-        .control()
-        .state()
-        .job(&name)
-        .is_some_and(|job| !job.status.is_terminal());
-    let skipped = || CommandOutcome {
-        tag: "CREATE JOB".to_owned(),
-        notices: vec![("42710", format!("job \"{name}\" already exists, skipping"))],
-    };
-    if exists && create.if_not_exists {
-        return Ok(skipped());
+    if let Some(job) = context.parts.grid.control().state().job(&name) {
+        return already_there(job, create.if_not_exists);
     }
     let dag = dag_of(context, session, &create.statement)?;
     let settings = KEPT_SETTINGS
@@ -62,16 +51,37 @@ pub fn create(
     let request = JobRequest { name: name.clone(), sql: sql.to_owned(), options, settings };
     match context.parts.jobs.create(request, dag) {
         Ok(_) => Ok(CommandOutcome { tag, notices: Vec::new() }),
-        Err(runtime::Error::Storage(storage::Error::AlreadyExists { .. }))
-            if create.if_not_exists =>
-        {
-            Ok(skipped())
-        }
-        Err(runtime::Error::Storage(storage::Error::AlreadyExists { .. })) => {
-            Err(Error::new("42710", format!("job \"{name}\" already exists")))
-        }
-        Err(error) => Err(error.into()),
+        Err(error) => match context.parts.grid.control().state().job(&name) {
+            // Somebody was faster.
+            Some(job) if error.sqlstate() == "42710" => already_there(job, create.if_not_exists),
+            _ => Err(error.into()),
+        },
     }
+}
+
+/// The answer to CREATE JOB when the name is taken. A job that has ended keeps its name, so that its
+/// error can be read.
+fn already_there(job: &JobRecord, if_not_exists: bool) -> Result<CommandOutcome> {
+    let (name, status) = (&job.name, job.status.word());
+    let is_over = job.status.is_terminal();
+    if if_not_exists {
+        let notice = match is_over {
+            true => format!("job \"{name}\" already exists and is {status}, skipping"),
+            false => format!("job \"{name}\" already exists, skipping"),
+        };
+        return Ok(CommandOutcome {
+            tag: "CREATE JOB".to_owned(),
+            notices: vec![("42710", notice)],
+        });
+    }
+    let error = Error::new("42710", format!("job \"{name}\" already exists"));
+    Err(match is_over {
+        true => error.with_hint(format!(
+            "It is {status}; DROP JOB {} makes room for another.",
+            quote_ident(name)
+        )),
+        false => error,
+    })
 }
 
 /// Carries out ALTER JOB.
@@ -80,15 +90,47 @@ pub fn alter(context: &Context, name: &str, action: &AlterJob) -> Result<Command
         return Err(Error::new("42704", format!("job \"{name}\" does not exist")));
     }
     let jobs = &context.parts.jobs;
-    match action {
-        AlterJob::Suspend => jobs.suspend(name)?,
-        AlterJob::Resume => jobs.resume(name)?,
-        AlterJob::Restart => jobs.restart(name)?,
+    let outcome = match action {
+        AlterJob::Suspend => jobs.suspend(name),
+        AlterJob::Resume => jobs.resume(name),
+        AlterJob::Restart => jobs.restart(name),
         AlterJob::Options => {
-            return Err(Error::unsupported("ALTER JOB … OPTIONS is not supported"));
+            return Err(Error::unsupported("ALTER JOB … OPTIONS is not supported")
+                .with_hint("DROP JOB and create it again with the OPTIONS it should have."));
         }
-    }
+    };
+    outcome.map_err(|error| {
+        let is_wrong_state = error.sqlstate() == "55000";
+        let error = Error::from(error);
+        match context.parts.grid.control().state().job(name) {
+            Some(job) if is_wrong_state => explained(error, job),
+            _ => error,
+        }
+    })?;
     Ok(CommandOutcome { tag: "ALTER JOB".to_owned(), notices: Vec::new() })
+}
+
+/// An error about a job's status, with why it has it and what to do about it.
+fn explained(error: Error, job: &JobRecord) -> Error {
+    let error = match &job.last_error {
+        Some(cause) => error.with_detail(format!("{}: {}.", cause.code, cause.message)),
+        None => error,
+    };
+    let quoted = quote_ident(&job.name);
+    match job.status {
+        JobStatus::Failed => error.with_hint(format!(
+            "DROP JOB {quoted} and create it again. With OPTIONS ('suspendOnFailure' = 'true') a \
+             failure suspends a job, so that it can be resumed."
+        )),
+        JobStatus::Completed => error.with_hint(format!(
+            "Its input has ended; to run it anew, DROP JOB {quoted} and create it again."
+        )),
+        JobStatus::Suspended => error.with_hint(format!("ALTER JOB {quoted} RESUME starts it.")),
+        JobStatus::Running => {
+            error.with_hint(format!("ALTER JOB {quoted} RESTART suspends and resumes it."))
+        }
+        _ => error,
+    }
 }
 
 /// The dag of a job's INSERT or SINK statement.

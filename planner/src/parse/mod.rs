@@ -9,6 +9,7 @@ mod mapping;
 mod session;
 mod source;
 mod statement;
+mod unbuilt;
 
 pub use copy::{CopyDirection, CopyStatement};
 pub use dialect::TidewaterDialect;

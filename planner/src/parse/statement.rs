@@ -20,6 +20,7 @@ use super::{
     mapping::{self, CreateMapping},
     session,
     source::{Source, expect_end, take_word, take_words, word},
+    unbuilt,
 };
 use crate::{Error, Result, SqlType, plan::SessionStatement, planner::Statement};
 
@@ -155,6 +156,7 @@ fn parse_one(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statement>
     let words: Vec<String> =
         tokens.iter().take(6).map(|token| word(token).unwrap_or_default()).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    unbuilt::refuse(&words)?;
     let kind = match words.as_slice() {
         ["EXPLAIN" | "ANALYZE", ..] => parse_explain(source, &tokens)?,
         ["COPY", ..] => parse_copy(source, &tokens[1..])?,
@@ -448,8 +450,17 @@ fn parse_declare(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statem
 }
 
 fn parse_job(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<StatementKind> {
-    let at = at_keyword(tokens, &["AS"]).ok_or_else(|| source.syntax_error(tokens.last()))?;
-    let (if_not_exists, name, options) = run(source, &tokens[..at], job::parse_create_head)?;
+    let Some(at) = at_keyword(tokens, &["AS"]) else {
+        // What stands in the place of AS is what is wrong.
+        run(source, tokens, job::parse_create_head)?;
+        return Err(source.syntax_error(None));
+    };
+    let head = run(source, &tokens[..at], job::parse_create_head);
+    let (if_not_exists, name, options) = head.map_err(|error| {
+        // The head ends before this AS, so this is what should not be there yet.
+        let is_cut_short = error.message == source.syntax_error(None).message;
+        if is_cut_short { source.syntax_error(tokens.get(at)) } else { error }
+    })?;
     let statement = parse_tail(source, &tokens[at + 1..])?;
     if !matches!(statement.kind.as_ref(), StatementKind::Insert { .. }) {
         return Err(Error::new("42601", "a job is an INSERT INTO or SINK INTO statement"));

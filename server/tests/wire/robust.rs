@@ -230,3 +230,17 @@ fn panic_in_a_job_fails_the_job_and_no_other() {
     wait_for(&mut raw, &more, "t", PATIENCE);
     assert_eq!(value(&mut raw, &status("good")), "RUNNING");
 }
+
+#[test]
+fn dropping_a_table_names_the_jobs_that_fail_without_it() {
+    let server = server();
+    let mut raw = Raw::started(&server);
+    answer(&mut raw, "CREATE TABLE t (k BIGINT PRIMARY KEY)");
+    answer(&mut raw, "CREATE JOB j AS SINK INTO t SELECT v FROM TABLE(generate_stream(100))");
+    let frames = answer(&mut raw, "DROP TABLE t");
+    assert_eq!(tags(&frames), "NCZ");
+    let notice = String::from_utf8_lossy(&frames[0].1).into_owned();
+    assert!(notice.contains("job \"j\" uses table \"t\" and fails without it"), "{notice}");
+    let status = "SELECT status || error_code FROM sys.jobs";
+    wait_for(&mut raw, status, "FAILED42P01", PATIENCE);
+}
