@@ -46,6 +46,11 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
             texts(args, |oid| (oid == 6).then(|| "UTF8".to_owned()))
         })
         .build(),
+        Function::new("pg_char_to_encoding", |_| Ok(DataType::Int32), encoding_number).build(),
+        Function::new("getdatabaseencoding", TEXT, |_| {
+            Ok(ColumnarValue::Scalar(ScalarValue::from("UTF8")))
+        })
+        .build(),
         // Expressions are stored as SQL, so there is nothing to decompile.
         Function::new("pg_get_expr", TEXT, |args| Ok(args.args[0].clone())).build(),
         text("pg_get_userbyid", |args| {
@@ -95,6 +100,12 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
         "pg_function_is_visible",
         "pg_operator_is_visible",
         "pg_opclass_is_visible",
+        "pg_opfamily_is_visible",
+        "pg_statistics_obj_is_visible",
+        "pg_ts_config_is_visible",
+        "pg_ts_dict_is_visible",
+        "pg_ts_parser_is_visible",
+        "pg_ts_template_is_visible",
         "pg_collation_is_visible",
         "pg_conversion_is_visible",
         "pg_has_role",
@@ -158,6 +169,17 @@ fn numbers(args: &ScalarFunctionArgs) -> Result<Int64Array> {
     }
     let array = cast(&array, &DataType::Int64)?;
     Ok(array.as_primitive::<Int64Type>().clone())
+}
+
+/// UTF8 is number 6, under any of its spellings; there is no other.
+fn encoding_number(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let names = cast(&array_argument(args, 0)?, &DataType::Utf8)?;
+    let number = |name: &str| match name.to_lowercase().as_str() {
+        "utf8" | "utf-8" | "unicode" => 6,
+        _ => -1,
+    };
+    let numbers = names.as_string::<i32>().iter().map(|name| name.map(number));
+    answer(args, Arc::new(numbers.collect::<Int32Array>()))
 }
 
 fn texts(
@@ -285,7 +307,10 @@ fn finder(args: &ScalarFunctionArgs, kind: &str) -> Result<Finder> {
         "regclass" => {
             let objects = objects::objects(&facts.state);
             Box::new(move |name| {
-                let found = || objects::find(&objects, name).map(|object| object.oid);
+                let found = || {
+                    let relation = objects::find(&objects, name).map(|object| object.oid);
+                    relation.or_else(|| objects::find_index(&objects, name))
+                };
                 numeric(name).or_else(found).or_else(|| objects::catalog_table_oid(name))
             })
         }

@@ -6,8 +6,9 @@
 use std::{any::Any, collections::BTreeMap, fmt, sync::Arc};
 
 use arrow::{
-    array::{Array, ListArray, StringArray},
+    array::{Array, AsArray, ListArray, StringArray},
     buffer::OffsetBuffer,
+    compute::cast,
     datatypes::{DataType, Field, TimeUnit},
 };
 use datafusion::{
@@ -26,7 +27,7 @@ use storage::{Grid, cluster::control::ControlState, env::Env};
 
 use super::{
     error::user_error,
-    function::{Body, Function, TypeRule, constant_text},
+    function::{Body, Function, TypeRule, answer, array_argument, constant_text},
 };
 use crate::{Interrupt, Session, planner::SessionDirectory, text::TimeZone};
 
@@ -342,22 +343,24 @@ fn current_schemas(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
 }
 
 fn current_setting(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
-    let Some(name) = constant_text(args, 0) else {
-        return Ok(scalar(ScalarValue::Utf8(None)));
-    };
+    let facts = facts(args)?;
     let may_miss =
         matches!(args.args.get(1), Some(ColumnarValue::Scalar(ScalarValue::Boolean(Some(true)))));
-    let key = name.to_lowercase();
-    if let Some(value) = facts(args)?.settings.get(&key) {
-        return Ok(text_value(value));
-    }
-    match fixed_setting(&key) {
-        Some(value) => Ok(text_value(value)),
-        None if may_miss => Ok(scalar(ScalarValue::Utf8(None))),
-        None => {
-            Err(user_error("42704", format!("unrecognized configuration parameter \"{name}\"")))
+    let value_of = |name: &str| {
+        let key = name.to_lowercase();
+        let value = facts.settings.get(&key).map(String::as_str).or_else(|| fixed_setting(&key));
+        match value {
+            None if !may_miss => {
+                let message = format!("unrecognized configuration parameter \"{name}\"");
+                Err(user_error("42704", message))
+            }
+            value => Ok(value),
         }
-    }
+    };
+    let names = cast(&array_argument(args, 0)?, &DataType::Utf8)?;
+    let names = names.as_string::<i32>().iter();
+    let values: Result<StringArray> = names.map(|name| name.map_or(Ok(None), value_of)).collect();
+    answer(args, Arc::new(values?))
 }
 
 /// Settings that tell what the server is and cannot be set.
@@ -393,9 +396,9 @@ fn set_config(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
 }
 
 fn pg_cancel_backend(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
-    let array = super::function::array_argument(args, 0)?;
-    let ids = arrow::compute::cast(&array, &DataType::Int32)?;
-    let ids = arrow::array::AsArray::as_primitive::<arrow::datatypes::Int32Type>(&ids);
+    let array = array_argument(args, 0)?;
+    let ids = cast(&array, &DataType::Int32)?;
+    let ids = ids.as_primitive::<arrow::datatypes::Int32Type>();
     let directory = &facts(args)?.directory;
     let answers = ids.iter().map(|id| id.map(|id| directory.cancel(id)));
     Ok(ColumnarValue::Array(Arc::new(answers.collect::<arrow::array::BooleanArray>())))

@@ -22,6 +22,8 @@ struct Pass {
     query_depth: usize,
     /// Names of common table expressions in scope, so that `pg_class` may be one.
     with_names: Vec<String>,
+    /// The relations of FROM, of the queries around the node.
+    tables: Vec<Vec<spelling::NamedTable>>,
 }
 
 impl VisitorMut for Pass {
@@ -47,6 +49,8 @@ impl VisitorMut for Pass {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         spelling::empty_select(select);
+        spelling::name_table_oids(select);
+        self.tables.push(spelling::named_tables(&select.from));
         sugar::rewrite_items(select);
         literals::protect_select(select);
         ControlFlow::Continue(())
@@ -54,6 +58,7 @@ impl VisitorMut for Pass {
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         literals::release_select(select);
+        self.tables.pop();
         ControlFlow::Continue(())
     }
 
@@ -75,6 +80,7 @@ impl VisitorMut for Pass {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        spelling::number_table(expr, &self.tables);
         spelling::rewrite_before_children(expr);
         sugar::rewrite_expr(expr);
         literals::protect_inside(expr);

@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::rewrite_ast::{call, take};
-use crate::catalog::pg;
+use crate::{catalog::pg, parse::fold};
 
 /// The schemas whose functions are found without them.
 const FUNCTION_SCHEMAS: [&str; 2] = ["pg_catalog", "information_schema"];
@@ -78,7 +78,13 @@ fn without_subqueries(expr: &mut Expr) {
         }
         return;
     }
-    *expr = cast(Expr::value(Value::Null), DataType::Text);
+    let is_array = matches!(expr, Expr::Function(_));
+    let null = Expr::value(Value::Null);
+    *expr = cast(null, if is_array { text_array() } else { DataType::Text });
+}
+
+fn text_array() -> DataType {
+    DataType::Array(ast::ArrayElemTypeDef::SquareBracket(Box::new(DataType::Text), None))
 }
 
 /// Whether a FROM item is empty because the first table of it, or one joined to it by an inner
@@ -120,6 +126,70 @@ fn has_subquery(expr: &Expr) -> bool {
         _ => std::ops::ControlFlow::Continue(()),
     });
     found.is_break()
+}
+
+/// A relation of FROM: how its columns are qualified, and its name.
+pub type NamedTable = (String, ObjectName);
+
+/// The relations of a FROM list.
+pub fn named_tables(from: &[ast::TableWithJoins]) -> Vec<NamedTable> {
+    let joined = |from: &ast::TableWithJoins| {
+        let factors = std::iter::once(&from.relation).chain(from.joins.iter().map(|j| &j.relation));
+        factors.filter_map(named_table).collect::<Vec<_>>()
+    };
+    from.iter().flat_map(joined).collect()
+}
+
+fn named_table(factor: &TableFactor) -> Option<NamedTable> {
+    let TableFactor::Table { name, alias, args: None, .. } = factor else { return None };
+    let called = match alias {
+        Some(alias) => fold(&alias.name),
+        None => fold(name.0.last()?.as_ident()?),
+    };
+    let mut name = name.clone();
+    qualify_catalog_table(&mut name, &[]);
+    Some((called, name))
+}
+
+/// `t.tableoid` is the number of the relation behind `t`, innermost query first.
+pub fn number_table(expr: &mut Expr, scopes: &[Vec<NamedTable>]) {
+    let is_it = |ident: &Ident| fold(ident) == TABLE_OID;
+    let name = match expr {
+        Expr::CompoundIdentifier(parts) => match parts.as_slice() {
+            [table, column] if is_it(column) => {
+                let table = fold(table);
+                let tables = scopes.iter().rev().flatten();
+                tables.into_iter().find(|(called, _)| *called == table).map(|(_, name)| name)
+            }
+            _ => None,
+        },
+        Expr::Identifier(column) if is_it(column) => match scopes.last().map(Vec::as_slice) {
+            Some([(_, name)]) => Some(name),
+            _ => None,
+        },
+        _ => None,
+    };
+    if let Some(name) = name {
+        *expr = reg_oid("regclass", text(&name.to_string()));
+    }
+}
+
+/// PostgreSQL's hidden column of every relation.
+const TABLE_OID: &str = "tableoid";
+
+/// A select item `t.tableoid` keeps its name when it becomes a call.
+pub fn name_table_oids(select: &mut ast::Select) {
+    for item in &mut select.projection {
+        let SelectItem::UnnamedExpr(expr) = item else { continue };
+        let column = match &*expr {
+            Expr::Identifier(column) => Some(column),
+            Expr::CompoundIdentifier(parts) => parts.last(),
+            _ => None,
+        };
+        if column.is_some_and(|column| fold(column) == TABLE_OID) {
+            *item = SelectItem::ExprWithAlias { expr: take(expr), alias: Ident::new(TABLE_OID) };
+        }
+    }
 }
 
 /// What must be rewritten while the node's children still look as they were written.
@@ -186,8 +256,8 @@ pub fn rewrite_after_children(expr: &mut Expr) {
     }
 }
 
-/// psql's `\d` asks, in a correlated join that DataFusion cannot plan, whether a column has another
-/// collation than its type. No column here has.
+/// psql's `\d` and `\dD` ask, in a correlated join that DataFusion cannot plan, whether a column has
+/// another collation than its type, or a type than its base. None here has.
 fn asks_for_own_collation(query: &Query) -> bool {
     let SetExpr::Select(select) = query.body.as_ref() else { return false };
     let tables: Vec<String> = select.from.iter().map(|from| from.relation.to_string()).collect();
@@ -195,7 +265,9 @@ fn asks_for_own_collation(query: &Query) -> bool {
     tables.len() == 2
         && tables[0].starts_with("pg_catalog.pg_collation ")
         && tables[1].starts_with("pg_catalog.pg_type ")
-        && condition.ends_with("a.attcollation <> t.typcollation")
+        && [" a.attcollation <> t.typcollation", " t.typcollation <> bt.typcollation"]
+            .iter()
+            .any(|other| condition.ends_with(other))
 }
 
 /// `OPERATOR(pg_catalog.~)` is `~`.
@@ -292,8 +364,7 @@ fn options_of_query(query: &Query) -> Option<Expr> {
     let is_toast = args.iter().any(|arg| arg.to_string() == "tc.reloptions");
     if name == "unnest" && is_toast {
         // Options of TOAST tables: there are none.
-        let array = ast::ArrayElemTypeDef::SquareBracket(Box::new(DataType::Text), None);
-        return Some(cast(Expr::value(Value::Null), DataType::Array(array)));
+        return Some(cast(Expr::value(Value::Null), text_array()));
     }
     let [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(options))] = args.as_slice() else {
         return None;
@@ -377,7 +448,15 @@ fn reg_kind(data_type: &DataType) -> Option<&'static str> {
         return Some("regclass");
     }
     let name = custom_name(data_type)?;
-    let kinds = ["regclass", "regtype", "regproc", "regprocedure", "regnamespace", "regrole"];
+    let kinds = [
+        "regclass",
+        "regtype",
+        "regproc",
+        "regprocedure",
+        "regoperator",
+        "regnamespace",
+        "regrole",
+    ];
     kinds.into_iter().find(|kind| *kind == name)
 }
 
@@ -427,7 +506,7 @@ pub fn name_fields(expr: &mut Expr) {
         if let ast::AccessExpr::Dot(field) = access
             && let Expr::Identifier(name) = field
         {
-            let name = crate::parse::fold(name);
+            let name = fold(name);
             *field = Expr::Value(Value::SingleQuotedString(name).with_empty_span());
         }
     }

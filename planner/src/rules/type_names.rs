@@ -89,8 +89,8 @@ fn custom(name: &ast::ObjectName) -> Result<Option<FieldRef>> {
         ("char", Some(_)) => return Ok(Some(marked(DataType::Utf8, "char"))),
         ("name", _) => return Ok(Some(marked(DataType::Utf8, "name"))),
         (
-            "oid" | "regclass" | "regtype" | "regproc" | "regprocedure" | "regnamespace"
-            | "regrole" | "xid",
+            "oid" | "regclass" | "regtype" | "regproc" | "regprocedure" | "regoperator"
+            | "regnamespace" | "regrole" | "xid",
             _,
         ) => DataType::UInt32,
         ("bool", _) => DataType::Boolean,

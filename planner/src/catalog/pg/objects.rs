@@ -131,6 +131,12 @@ pub fn oid_of(id: ObjectId) -> i64 {
     FIRST_USER_OID + id.0 as i64
 }
 
+/// The oid of a table of `sys`.
+pub fn system_oid(name: &str) -> Option<i64> {
+    let position = sys::table_schemas().position(|(table, _)| table == name)?;
+    Some(FIRST_SYS_OID + position as i64)
+}
+
 /// All relations: users' first, then `sys`.
 pub fn objects(state: &ControlState) -> Vec<Object> {
     let users = state.relations.values().map(|relation| match relation {
@@ -192,6 +198,19 @@ pub fn find<'a>(objects: &'a [Object], name: &str) -> Option<&'a Object> {
         }
         _ => None,
     }
+}
+
+/// The oid of the index a client means by a name.
+pub fn find_index(objects: &[Object], name: &str) -> Option<i64> {
+    let parts = split_name(name);
+    let name = match parts.as_slice() {
+        [name] => name,
+        [schema, name] if schema == "public" => name,
+        _ => return None,
+    };
+    objects.iter().find_map(|object| {
+        object.key().filter(|_| object.key_name() == *name).map(|(index, _)| index)
+    })
 }
 
 /// `"A b".c` as its parts, folded unless quoted.

@@ -112,7 +112,9 @@ pub(super) fn collations(_: &Scope<'_>) -> Result<Vec<Record>> {
 
 pub(super) fn settings(scope: &Scope<'_>) -> Result<Vec<Record>> {
     let fixed = ["server_version", "server_version_num", "server_encoding", "max_index_keys"];
-    let fixed = fixed.into_iter().filter_map(|name| {
+    let is_there = |name: &str| scope.facts.is_some_and(|facts| facts.settings.contains_key(name));
+    let fixed = fixed.into_iter().filter(|name| !is_there(name));
+    let fixed = fixed.filter_map(|name| {
         fixed_setting(name).map(|value| (name.to_owned(), value.to_owned(), "internal"))
     });
     let session = scope.facts.into_iter().flat_map(|facts| facts.settings.iter());
@@ -130,9 +132,7 @@ pub(super) fn settings(scope: &Scope<'_>) -> Result<Vec<Record>> {
             ("pending_restart", false.into()),
         ]
     };
-    let mut records: Vec<Record> = session.chain(fixed).map(record).collect();
-    records.dedup_by(|left, right| left.first() == right.first());
-    Ok(records)
+    Ok(session.chain(fixed).map(record).collect())
 }
 
 pub(super) fn activity(scope: &Scope<'_>) -> Result<Vec<Record>> {
