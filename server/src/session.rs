@@ -126,6 +126,17 @@ impl RowTag {
             Self::Fixed(tag) => tag.clone(),
         }
     }
+
+    /// The tag of asking again for rows that were all sent: `SELECT 0`.
+    pub fn after_the_end(&self) -> String {
+        match self {
+            Self::Fixed(tag) => match tag.rsplit_once(' ') {
+                Some((verb, count)) if count.parse::<u64>().is_ok() => format!("{verb} 0"),
+                _ => tag.clone(),
+            },
+            counted => counted.text(0),
+        }
+    }
 }
 
 impl Session {

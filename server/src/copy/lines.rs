@@ -97,6 +97,10 @@ impl LineParser {
     pub fn finish(mut self) -> Result<u64, Box<CopyError>> {
         if !self.buffer.is_empty() && !self.is_ended {
             let rest = std::mem::take(&mut self.buffer);
+            if self.copy.options.is_csv && is_inside_quotes(&rest, &self.copy.options) {
+                self.line += 1;
+                return Err(self.fail(Error::new("22P04", "unterminated CSV quoted field")));
+            }
             self.line(&rest)?;
         }
         self.write()?;
@@ -108,7 +112,12 @@ impl LineParser {
         let mut start = 0;
         while let Some(end) = self.line_end(&buffer[start..]) {
             self.scanned = 0;
-            self.line(&buffer[start..start + end])?;
+            let line = &buffer[start..start + end];
+            if self.is_crlf == Some(true) && !line.ends_with(b"\r") {
+                self.line += 1;
+                return Err(self.fail(self.stray("newline", "\\n")));
+            }
+            self.line(line)?;
             start += end + 1;
             if self.is_ended {
                 buffer.clear();
@@ -160,8 +169,11 @@ impl LineParser {
         let text = utf8(line).map_err(|error| self.fail(error))?;
         let special = if self.copy.options.is_csv { self.copy.options.quote } else { b'\\' };
         let null = std::mem::take(&mut self.copy.options.null);
-        let result = match memchr(special, line) {
+        let result = match memchr2(special, b'\r', line) {
             None => self.plain_fields(text, &null),
+            Some(_) if has_bare_return(line, &self.copy.options) => {
+                Err(self.fail(self.stray("carriage return", "\\r")))
+            }
             Some(_) => {
                 let mut scratch = std::mem::take(&mut self.scratch);
                 let result = self.escaped_fields(line, &null, &mut scratch);
@@ -180,6 +192,15 @@ impl LineParser {
             self.write()?;
         }
         Ok(())
+    }
+
+    /// A byte that ends lines in other files than this one.
+    fn stray(&self, name: &str, escape: &str) -> Error {
+        let (word, hint) = match self.copy.options.is_csv {
+            true => ("unquoted", format!("Use quoted CSV field to represent {name}.")),
+            false => ("literal", format!("Use \"{escape}\" to represent {name}.")),
+        };
+        Error::new("22P04", format!("{word} {name} found in data")).with_hint(hint)
     }
 
     /// Takes the fields of a line that holds neither quote nor escape; answers how many. Cut at an
@@ -314,6 +335,20 @@ impl LineParser {
     fn fail(&self, error: Error) -> Box<CopyError> {
         Box::new(CopyError { error, context: self.context() })
     }
+}
+
+/// Whether a carriage return stands in a line as itself: neither quoted nor behind a backslash.
+fn has_bare_return(line: &[u8], options: &planner::plan::CopyOptions) -> bool {
+    let mut from = 0;
+    while let Some(at) = memchr2(b'\\', b'\r', &line[from..]).map(|at| from + at) {
+        let is_return = line[at] == b'\r';
+        if is_return && !(options.is_csv && is_inside_quotes(&line[..at], options)) {
+            return true;
+        }
+        let is_escape = !is_return && !options.is_csv;
+        from = (at + 1 + usize::from(is_escape)).min(line.len());
+    }
+    false
 }
 
 /// Whether a line that ends here ends inside quotes.

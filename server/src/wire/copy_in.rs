@@ -112,6 +112,11 @@ fn gather(input: &mut BytesMut, piece: &mut BytesMut) -> Result<Gathered, Failur
             }
         }
         let Some(frame) = take_frame(input).map_err(Failure::Fatal)? else { break };
+        if !matches!(frame.tag, b'd' | b'c' | b'f' | b'H' | b'S') {
+            let tag = frame.tag;
+            let message = format!("unexpected message type 0x{tag:02X} during COPY from stdin");
+            return Err(Failure::Fatal(Error::new("08P01", message)));
+        }
         match frame.message()? {
             Message::CopyData(body) => piece.extend_from_slice(&body),
             Message::CopyDone => return Ok(Gathered::Done),
@@ -119,12 +124,8 @@ fn gather(input: &mut BytesMut, piece: &mut BytesMut) -> Result<Gathered, Failur
                 let message = format!("COPY from stdin failed: {reason}");
                 return Err(Error::new("57014", message).into());
             }
-            // As in PostgreSQL: these mean nothing while data comes.
-            Message::Flush | Message::Sync => {}
-            _ => {
-                let message = "unexpected message type during COPY from stdin";
-                return Err(Failure::Fatal(Error::new("08P01", message)));
-            }
+            // Flush and Sync: as in PostgreSQL they mean nothing while data comes.
+            _ => {}
         }
     }
     Ok(Gathered::All)

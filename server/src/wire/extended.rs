@@ -34,12 +34,21 @@ impl Connection {
         if self.is_skipping && !matches!(frame.tag, b'S' | b'X') {
             return Ok(true);
         }
-        let is_fatal = |error: &Error| error.code == "08P01" && frame_is_broken(error);
+        let tag = frame.tag;
+        if matches!(tag, b'd' | b'c' | b'f') {
+            // What is left of a COPY that failed; PostgreSQL ignores it too, whatever it says.
+            return Ok(true);
+        }
         let message = match frame.message() {
             Ok(message) => message,
-            Err(error) if is_fatal(&error) => return Err(Failure::Fatal(error)),
+            // The frame's border was right, so the next one is where it should be.
             Err(error) => {
-                self.fail_extended(error.into()).await?;
+                match tag {
+                    b'Q' | b'F' | b'S' => self.fail_simple(error).await?,
+                    // A password nobody asked for.
+                    b'p' => return Err(Failure::Fatal(error)),
+                    _ => self.fail_extended(error.into()).await?,
+                }
                 return Ok(true);
             }
         };
@@ -59,7 +68,6 @@ impl Connection {
                 self.close(&target);
                 Ok(())
             }
-            // What is left of a COPY that failed; PostgreSQL ignores it too.
             Message::CopyData(_) | Message::CopyDone | Message::CopyFail(_) => Ok(()),
         };
         if let Err(failure) = result {
@@ -73,6 +81,19 @@ impl Connection {
         self.end_statement();
         self.report(failure).await?;
         self.is_skipping = true;
+        Ok(())
+    }
+
+    /// Reports an error in a message that is answered by itself, without Sync.
+    async fn fail_simple(&mut self, error: Error) -> Result<(), Failure> {
+        self.is_skipping = false;
+        self.end_statement();
+        self.report(error.into()).await?;
+        if !self.session.is_in_block() {
+            self.session.close_portals();
+        }
+        self.outbound.ready_for_query(self.session.status());
+        self.outbound.flush().await?;
         Ok(())
     }
 
@@ -262,8 +283,18 @@ impl Connection {
         match &portal.state {
             PortalState::Bound => {}
             PortalState::Done(tag) => {
-                self.outbound.command_complete(&tag.text(0));
-                return Ok(());
+                let prepared = portal.entry.as_ref().and_then(|entry| entry.prepared.as_ref());
+                // There are no more rows; but what was done is not done again.
+                return match prepared.is_none_or(|prepared| prepared.columns.is_some()) {
+                    true => {
+                        self.outbound.command_complete(&tag.after_the_end());
+                        Ok(())
+                    }
+                    false => {
+                        let message = format!("portal \"{}\" cannot be run", name.as_str());
+                        Err(Error::new("55000", message).into())
+                    }
+                };
             }
             PortalState::Open(_) => return self.execute_open(name, row_limit).await,
         }
@@ -390,12 +421,6 @@ impl Connection {
 
 /// A portal whose rows are being sent.
 const CLOSED: PortalState = PortalState::Done(RowTag::Counted("SELECT"));
-
-/// Whether a protocol violation leaves the border of the next frame in doubt. A frame whose inside
-/// is cut is a client that cannot count: PostgreSQL ends such a connection as well.
-fn frame_is_broken(error: &Error) -> bool {
-    !error.message.starts_with("bind message")
-}
 
 fn no_such_portal(name: &Name) -> Error {
     Error::new("34000", format!("portal \"{}\" does not exist", name.as_str()))

@@ -179,7 +179,8 @@ impl Frame {
             }
             b'H' => Message::Flush,
             b'S' => Message::Sync,
-            b'X' => Message::Terminate,
+            // Whoever leaves need not leave in order.
+            b'X' => return Ok(Message::Terminate),
             b'd' => return Ok(Message::CopyData(body.0)),
             b'c' => Message::CopyDone,
             b'f' => Message::CopyFail(utf8(&body.text()?)?.to_owned()),
@@ -228,9 +229,13 @@ impl Body {
     }
 
     fn target(&mut self, verb: &str) -> Result<Target> {
-        let kind = self.take(1)?[0];
+        let Some(&kind) = self.0.first() else {
+            return Err(protocol_violation("no data left in message"));
+        };
+        self.0.advance(1);
         let name = self.name()?;
         match kind {
+            _ if !self.0.is_empty() => Err(protocol_violation("invalid message format")),
             b'S' => Ok(Target::Statement(name)),
             b'P' => Ok(Target::Portal(name)),
             other => Err(protocol_violation(format!("invalid {verb} message subtype {other}"))),
@@ -274,9 +279,8 @@ impl Body {
             values.push(match self.int32()? {
                 -1 => None,
                 length => {
-                    let length = usize::try_from(length)
-                        .map_err(|_| protocol_violation("invalid parameter length in message"))?;
-                    Some(self.take(length)?)
+                    // A negative length is more than there is.
+                    Some(self.take(usize::try_from(length).unwrap_or(usize::MAX))?)
                 }
             });
         }

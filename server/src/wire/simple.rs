@@ -19,6 +19,8 @@ use crate::{
 impl Connection {
     /// Answers a Query message, ReadyForQuery included.
     pub async fn simple_query(&mut self, text: &Bytes) -> Result<(), Failure> {
+        // As in PostgreSQL: the unnamed statement lives until the next simple query.
+        self.session.statements.remove("");
         let result = match utf8(text) {
             Ok(sql) if self.run_keyed_text(sql) => Ok(()),
             Ok(sql) => self.query_string(sql).await,
