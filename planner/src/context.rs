@@ -35,6 +35,7 @@ use crate::{
     },
     functions::{self, SessionFacts},
     lower::StreamParts,
+    origins::view_mark,
     parse,
     planner::PlannerParts,
     rules,
@@ -148,6 +149,7 @@ impl Context {
         let plan = Box::pin(plan_query(&self.base, &query)).await?;
         let names = record.columns.iter().map(|column| column.name.as_str());
         let plan = rename(plan, names)?;
+        let plan = LogicalPlanBuilder::from(plan).alias(view_mark(record.id))?.build()?;
         Ok(Arc::new(ViewTable::new(plan, Some(record.sql.clone()))))
     }
 }

@@ -107,8 +107,7 @@ fn work(
         let (parameters, columns) = (prepared.parameters().to_vec(), prepared.columns());
         (Prepare::Modify(Arc::new(prepared)), parameters, columns)
     };
-    let text_column =
-        |name: &str| Some(vec![OutputColumn { name: name.to_owned(), sql_type: SqlType::Text }]);
+    let text_column = |name: &str| Some(vec![OutputColumn::computed(name, SqlType::Text)]);
     Ok(match statement.kind.as_ref() {
         StatementKind::Query(query) => {
             let prepared = PreparedQuery::new(context, session, query, hints)?;
@@ -147,7 +146,7 @@ fn work(
 
 /// Columns of SHOW.
 fn setting_columns(name: &str) -> Vec<OutputColumn> {
-    let column = |name: &str| OutputColumn { name: name.to_owned(), sql_type: SqlType::Text };
+    let column = |name: &str| OutputColumn::computed(name, SqlType::Text);
     match name {
         "all" => vec![column("name"), column("setting"), column("description")],
         // PostgreSQL spells this one so.

@@ -17,7 +17,7 @@ use datafusion::{
     logical_expr::LogicalPlan,
     physical_plan::{ExecutionPlan, displayable, execute_stream},
     scalar::ScalarValue,
-    sql::sqlparser::ast::{self, VisitMut, visit_expressions_mut},
+    sql::sqlparser::ast::{self, VisitMut, visit_expressions, visit_expressions_mut},
 };
 use futures::StreamExt;
 use storage::{Datum, Grid};
@@ -26,7 +26,9 @@ use crate::{
     Error, OutputColumn, Result, Session, SqlType,
     catalog::provider::StatementView,
     context::Context,
+    dml::placeholder,
     functions,
+    origins::origins,
     parse::{TidewaterDialect, parameter_count},
     plan::RowStream,
     rules::output_names::wire_name,
@@ -86,6 +88,7 @@ impl PreparedQuery {
         types.iter_mut().for_each(|hint| {
             *hint = hint.take().filter(|hint| *hint != SqlType::Unknown);
         });
+        types_of_casts(query, &mut types);
         let plan = plan_typed(context, &state, query, &types)
             .and_then(|plan| infer(&plan, &mut types).map(|()| plan));
         // What is still unknown is text, as in PostgreSQL; the plan has to know it, too.
@@ -100,7 +103,10 @@ impl PreparedQuery {
         };
         let plan = step(&state, plan)?;
         let parameters: Vec<SqlType> = types.into_iter().flatten().collect();
-        let columns = output_columns(&analyse(&state, nulls_for(plan.clone(), &parameters)?)?);
+        let mut columns = output_columns(&analyse(&state, nulls_for(plan.clone(), &parameters)?)?);
+        for (column, origin) in columns.iter_mut().zip(origins(&plan)) {
+            column.origin = origin;
+        }
         Ok(Self { plan, parameters, columns })
     }
 
@@ -171,10 +177,7 @@ pub fn output_columns(plan: &LogicalPlan) -> Vec<OutputColumn> {
     let fields = plan.schema().fields();
     fields
         .iter()
-        .map(|field| OutputColumn {
-            name: wire_name(field.name()).to_owned(),
-            sql_type: SqlType::of_field(field),
-        })
+        .map(|field| OutputColumn::computed(wire_name(field.name()), SqlType::of_field(field)))
         .collect()
 }
 
@@ -269,6 +272,31 @@ pub fn cast_placeholders(node: &mut impl VisitMut, types: &[Option<SqlType>]) ->
         ControlFlow::<()>::Continue(())
     });
     Ok(())
+}
+
+/// `$1::int` says what `$1` is, where nobody else does.
+fn types_of_casts(query: &ast::Query, types: &mut [Option<SqlType>]) {
+    let _ = visit_expressions(query, |expression: &ast::Expr| {
+        if let ast::Expr::Cast { expr, data_type, .. } = expression
+            && let Some(number) = placeholder(expr)
+            && let Some(known @ None) = types.get_mut(number - 1)
+        {
+            // What is no type of ours is for the planner to refuse.
+            *known = SqlType::of_ast(data_type).ok().and_then(parameter_type);
+        }
+        ControlFlow::<()>::Continue(())
+    });
+}
+
+/// The type of a parameter that is cast to this one: lengths and digits are the cast's to apply, and
+/// what is cast to an oid may be a name.
+fn parameter_type(sql_type: SqlType) -> Option<SqlType> {
+    match sql_type {
+        SqlType::Varchar(_) => Some(SqlType::Varchar(None)),
+        SqlType::Numeric(..) => Some(SqlType::NumericAny),
+        SqlType::Oid => None,
+        known => Some(known),
+    }
 }
 
 /// The syntax of a type.

@@ -109,6 +109,33 @@ pub struct OutputColumn {
     pub name: String,
     /// Its type.
     pub sql_type: SqlType,
+    /// The column it is, if it is a plain one of a relation.
+    pub origin: Option<Origin>,
+}
+
+/// A column of a relation, as clients name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// The relation's oid, as in `pg_class`.
+    pub relation: u32,
+    /// The column's number from 1, as in `pg_attribute`.
+    pub column: i16,
+}
+
+impl Origin {
+    /// The column at `position`, from 0, of the relation with that oid; `None` for numbers that the
+    /// wire cannot carry.
+    pub fn new(oid: i64, position: usize) -> Option<Self> {
+        let column = i16::try_from(position + 1).ok()?;
+        Some(Self { relation: u32::try_from(oid).ok()?, column })
+    }
+}
+
+impl OutputColumn {
+    /// A column that is computed.
+    pub fn computed(name: impl Into<String>, sql_type: SqlType) -> Self {
+        Self { name: name.into(), sql_type, origin: None }
+    }
 }
 
 impl SqlType {

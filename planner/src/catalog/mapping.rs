@@ -20,7 +20,7 @@ use runtime::{
     },
     time::{EventTimePolicy, IDLE_TIMEOUT_DEFAULT},
 };
-use storage::cluster::control::MappingRecord;
+use storage::cluster::control::{MappingRecord, ObjectId};
 
 use super::dag_exec::DagExec;
 use crate::{Error, Result, functions::external, lower::StreamParts};
@@ -81,6 +81,14 @@ impl MappingProvider {
             }
         };
         Arc::new(Self { kind, schema, parts })
+    }
+
+    /// Its mapping's id; `None` for a generating function.
+    pub fn mapping(&self) -> Option<ObjectId> {
+        match &self.kind {
+            SourceKind::Mapping(record) => Some(record.id),
+            SourceKind::Stream { .. } | SourceKind::Series { .. } => None,
+        }
     }
 
     /// What it is in a plan: `trades`, `generate_stream(10)`.

@@ -24,7 +24,7 @@ use datafusion::{
 use parking_lot::Mutex;
 use storage::{
     Table,
-    cluster::control::TableRecord,
+    cluster::control::{ObjectId, TableRecord},
     table::{ReadView, ScanLane},
 };
 
@@ -258,13 +258,19 @@ impl ExecutionPlan for GridScan {
 /// The rows that a statement has just written, as RETURNING reads them.
 #[derive(Debug)]
 pub struct ReturnedRows {
+    table: ObjectId,
     schema: SchemaRef,
 }
 
 impl ReturnedRows {
     /// Rows of a table's visible columns.
-    pub fn new(schema: SchemaRef) -> Self {
-        Self { schema }
+    pub fn new(record: &TableRecord) -> Self {
+        Self { table: record.id, schema: visible_schema(record) }
+    }
+
+    /// The table they were written to.
+    pub fn table(&self) -> ObjectId {
+        self.table
     }
 }
 

@@ -14,7 +14,7 @@ use storage::{
     cluster::control::{ObjectName, state::Relation},
 };
 
-use super::provider::{GridTable, ReturnedRows, external, visible_schema};
+use super::provider::{GridTable, ReturnedRows, external};
 use crate::context::Context;
 
 /// DataFusion's name for the only catalog; users never see it.
@@ -99,9 +99,7 @@ impl SchemaProvider for PublicSchema {
             DataFusionError::Internal("the catalog is used after its planner".to_owned())
         })?;
         let provider: Arc<dyn TableProvider> = match (relation, self.shown) {
-            (Relation::Table(record), Shown::Returned) => {
-                Arc::new(ReturnedRows::new(visible_schema(&record)))
-            }
+            (Relation::Table(record), Shown::Returned) => Arc::new(ReturnedRows::new(&record)),
             (Relation::Table(record), shown) => {
                 let table = self.grid.table(record.id).map_err(external)?;
                 match shown {

@@ -30,7 +30,7 @@ pub fn objects(grid: &Grid, kind: ShowObjects) -> Result<Plan> {
 
 /// Rows of one text column.
 pub fn text_rows(name: &str, lines: Vec<String>, tag: &'static str) -> Result<Plan> {
-    let columns = vec![OutputColumn { name: name.to_owned(), sql_type: SqlType::Text }];
+    let columns = vec![OutputColumn::computed(name, SqlType::Text)];
     let array: ArrayRef = Arc::new(StringArray::from(lines));
     let batch = RecordBatch::try_new(arrow_schema(&columns), vec![array])?;
     Ok(Plan::Rows { columns, batches: vec![batch], tag })

@@ -63,9 +63,9 @@ impl CopyRows {
         }
         let columns: Vec<OutputColumn> = positions
             .iter()
-            .map(|position| OutputColumn {
-                name: target.columns[*position].name.clone(),
-                sql_type: target.sql_type(*position),
+            .map(|position| {
+                let name = target.columns[*position].name.as_str();
+                OutputColumn::computed(name, target.sql_type(*position))
             })
             .collect();
         let schema = crate::query::arrow_schema(&columns);

@@ -12,8 +12,8 @@ use super::{
     value::Value,
 };
 use crate::{
-    OutputColumn, SqlType,
-    catalog::resolve,
+    Origin, OutputColumn, SqlType,
+    catalog::{pg::objects::oid_of, resolve},
     dml::{
         check_conflict_target, default_expression, insert_parts, is_default, relation_of_delete,
         update_assignments,
@@ -156,6 +156,7 @@ fn projection(
     items: &[SelectItem],
 ) -> Option<(Vec<usize>, Vec<OutputColumn>)> {
     let all = columns(table);
+    let oid = oid_of(table.record().id);
     let mut positions = Vec::new();
     let mut output = Vec::new();
     for item in items {
@@ -172,6 +173,7 @@ fn projection(
                     output.push(OutputColumn {
                         name: column.name.clone(),
                         sql_type: column.sql_type.clone(),
+                        origin: Origin::new(oid, n),
                     });
                 }
                 continue;
@@ -186,6 +188,7 @@ fn projection(
         output.push(OutputColumn {
             name: name.unwrap_or(column),
             sql_type: all[position].sql_type.clone(),
+            origin: Origin::new(oid, position),
         });
     }
     (!positions.is_empty()).then_some((positions, output))

@@ -151,7 +151,7 @@ mod tests {
             quote: b'"',
             escape: b'"',
         };
-        let column = |name: &str, sql_type| OutputColumn { name: name.to_owned(), sql_type };
+        let column = |name: &str, sql_type| OutputColumn::computed(name, sql_type);
         let columns = [column("k", SqlType::Int8), column("a,b", SqlType::Text)];
         let arrays: Vec<ArrayRef> = vec![
             Arc::new(Int64Array::from(vec![Some(1), None, Some(3)])),

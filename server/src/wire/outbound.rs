@@ -118,7 +118,9 @@ impl Outbound {
             let sql_type = &column.sql_type;
             out.extend(column.name.bytes().filter(|byte| *byte != 0));
             out.put_u8(0);
-            out.put_slice(&[0; 6]); // no table, no column number
+            // Zeros for a column that is computed.
+            out.put_u32(column.origin.map_or(0, |origin| origin.relation));
+            out.put_i16(column.origin.map_or(0, |origin| origin.column));
             out.put_u32(wire_oid(sql_type));
             out.put_i16(type_size(sql_type));
             out.put_i32(type_modifier(sql_type));

@@ -18,7 +18,7 @@ use super::*;
 use crate::wire::types::datum::data_row;
 
 fn column(sql_type: SqlType) -> Vec<OutputColumn> {
-    vec![OutputColumn { name: "c".to_owned(), sql_type }]
+    vec![OutputColumn::computed("c", sql_type)]
 }
 
 /// The value of a one-column DataRow frame.
