@@ -18,6 +18,7 @@ use crate::{
     cache::{PlanCache, Shaped},
     context::Context,
     ddl,
+    error::placed,
     keyed::{self, KeyedPlan, Shape},
     parse::{self, StatementKind},
     prepare::{self, Prepare},
@@ -93,6 +94,8 @@ pub struct PlannerParts {
 pub struct Statement {
     /// Its own text, without the semicolon.
     pub sql: String,
+    /// Characters before it in the query string it came in.
+    pub(crate) start: usize,
     pub(crate) kind: Arc<StatementKind>,
 }
 
@@ -178,7 +181,8 @@ impl Planner {
         {
             return Ok(found);
         }
-        let prepared = Arc::new(prepare::prepare(&self.context, session, statement, hints)?);
+        let prepared = prepare::prepare(&self.context, session, statement, hints);
+        let prepared = Arc::new(prepared.map_err(|error| placed(error, statement))?);
         self.cache.keep(session, statement, hints, &prepared);
         Ok(prepared)
     }

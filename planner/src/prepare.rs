@@ -19,6 +19,7 @@ use crate::{
     context::Context,
     ddl,
     dml::{self, CopyRows, Modify, PreparedModify},
+    error::placed,
     explain,
     keyed::{self, KeyedPlan},
     lower,
@@ -288,8 +289,11 @@ fn bind_statement(
         },
         _ => {
             let context = Arc::clone(context);
-            let sql = prepared.statement.sql.clone();
-            command(Box::new(move |session| run_command(&context, session, &kind, &sql)))
+            let statement = prepared.statement.clone();
+            command(Box::new(move |session| {
+                run_command(&context, session, &kind, &statement.sql)
+                    .map_err(|error| placed(error, &statement))
+            }))
         }
     }
 }

@@ -441,6 +441,10 @@ impl SqlType {
                     .collect::<Result<_>>()?,
             ),
             D::Custom(name, arguments) => of_custom(name, arguments)?,
+            D::Char(_) | D::Character(_) => {
+                return Err(Error::unsupported("type character(n) is not supported")
+                    .with_hint("Use VARCHAR(n) or TEXT: they keep a text as it is."));
+            }
             other => return Err(unknown_type(&other.to_string())),
         })
     }

@@ -351,12 +351,7 @@ pub fn check_not_null(table: &Table, columns: &[ArrayRef]) -> Result<()> {
 
 /// 23502 in PostgreSQL's words.
 pub fn null_value(column: &str, table: &str) -> Error {
-    Error::new(
-        "23502",
-        format!(
-            "null value in column \"{column}\" of relation \"{table}\" violates not-null constraint"
-        ),
-    )
+    storage::Error::NullValue { table: table.to_owned(), column: column.to_owned() }.into()
 }
 
 /// Row `index` of a batch as datums.

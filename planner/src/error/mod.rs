@@ -2,8 +2,9 @@
 //! become it in one place, [`datafusion`], so that no caller guesses a SQLSTATE.
 
 mod datafusion;
+mod place;
 
-pub use self::datafusion::no_such_relation;
+pub use self::{datafusion::no_such_relation, place::placed};
 
 use thiserror::Error;
 
@@ -19,8 +20,21 @@ pub struct Error {
     pub detail: Option<String>,
     /// Hint: sentences; what to do next.
     pub hint: Option<String>,
-    /// 1-based character position in the statement's text.
+    /// 1-based character position in the query string.
     pub position: Option<usize>,
+    /// What it is about, for programs that do not read messages.
+    pub object: Option<Box<ErrorObject>>,
+}
+
+/// The names that an error is about; those that mean nothing are empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ErrorObject {
+    /// A table of `public`.
+    pub table: String,
+    /// A column of it.
+    pub column: String,
+    /// A constraint of it.
+    pub constraint: String,
 }
 
 /// The crate's result.
@@ -29,7 +43,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error with a SQLSTATE and a message.
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), detail: None, hint: None, position: None }
+        let message = message.into();
+        Self { code, message, detail: None, hint: None, position: None, object: None }
     }
 
     /// 0A000: parsed, but not built.
@@ -58,11 +73,26 @@ impl Error {
 
 impl From<storage::Error> for Error {
     fn from(error: storage::Error) -> Self {
+        use storage::Error as S;
         let detail = match &error {
-            storage::Error::DuplicateKey { detail, .. } => Some(detail.clone()),
+            S::DuplicateKey { detail, .. } => Some(detail.clone()),
             _ => None,
         };
-        Self { detail, ..Self::new(error.sqlstate(), error.to_string()) }
+        let object = match &error {
+            S::DuplicateKey { table, .. } => Some(ErrorObject {
+                constraint: format!("{table}_pkey"),
+                table: table.clone(),
+                ..ErrorObject::default()
+            }),
+            S::NullValue { table, column } => Some(ErrorObject {
+                table: table.clone(),
+                column: column.clone(),
+                ..ErrorObject::default()
+            }),
+            _ => None,
+        };
+        let object = object.map(Box::new);
+        Self { detail, object, ..Self::new(error.sqlstate(), error.to_string()) }
     }
 }
 

@@ -21,9 +21,20 @@ pub use statement::{
     DropKind, ShowObjects, StatementKind, parameter_count, parse, parse_expression, parse_query,
 };
 
-use datafusion::sql::sqlparser::{ast, parser::Parser};
+use datafusion::sql::sqlparser::{
+    ast,
+    parser::Parser,
+    tokenizer::{Token, TokenWithSpan},
+};
 
 use crate::{Error, Result, SqlType};
+
+/// A query string and its tokens, without the blank ones.
+pub(crate) fn tokens_of(sql: &str) -> Result<(Source<'_>, Vec<TokenWithSpan>)> {
+    let (source, mut tokens) = Source::tokens(sql)?;
+    tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
+    Ok((source, tokens))
+}
 
 /// An identifier folded as PostgreSQL folds it: lower case unless it was quoted.
 pub fn fold(identifier: &ast::Ident) -> String {

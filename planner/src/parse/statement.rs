@@ -180,7 +180,8 @@ fn parse_one(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statement>
         },
     };
     let kind = evaluate_execute(kind)?;
-    Ok(Statement { sql: source.text(&tokens).to_owned(), kind: Arc::new(kind) })
+    let start = tokens.first().map_or(1, |token| source.position(token.span.start)) - 1;
+    Ok(Statement { sql: source.text(&tokens).to_owned(), start, kind: Arc::new(kind) })
 }
 
 /// The statements that sqlparser does not know, or knows otherwise; `None` for all others.

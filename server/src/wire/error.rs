@@ -51,6 +51,12 @@ pub fn fields(error: &Error, severity: Severity) -> Vec<(u8, String)> {
     if let Some(position) = error.position {
         fields.push((b'P', position.to_string()));
     }
+    if let Some(object) = &error.object {
+        fields.push((b's', "public".to_owned()));
+        let names = [(b't', &object.table), (b'c', &object.column), (b'n', &object.constraint)];
+        let names = names.into_iter().filter(|(_, name)| !name.is_empty());
+        fields.extend(names.map(|(tag, name)| (tag, without_zeros(name))));
+    }
     if error.message == PLAN_HAS_CHANGED {
         // By this name pgjdbc knows that preparing the statement again heals it.
         fields.push((b'R', "RevalidateCachedQuery".to_owned()));

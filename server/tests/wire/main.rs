@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod malformed;
+mod position;
 mod process;
 mod raw;
 mod robust;

@@ -72,7 +72,8 @@ impl Reader {
             let (topic, partition, offset) = (&self.topic, message.partition, message.offset);
             let message = format!(
                 "cannot decode the message of topic \"{topic}\", partition {partition}, \
-                 offset {offset}: {}",
+                 offset {offset}: {}; with the mapping option 'on_error' = 'skip' it would be \
+                 counted and left out",
                 poison.reason
             );
             return Err(Error::User { code: poison.code, message });
