@@ -33,10 +33,10 @@ use crate::{
         sys,
         system_table::SystemParts,
     },
-    functions::{self, SessionFacts},
+    functions::{self, SessionFacts, external},
     lower::StreamParts,
     origins::view_mark,
-    parse,
+    parse::{self, widths},
     planner::PlannerParts,
     rules,
 };
@@ -158,15 +158,18 @@ async fn plan_query(
     state: &SessionState,
     query: &ast::Query,
 ) -> datafusion::common::Result<LogicalPlan> {
-    parse::limits::check_targets(query)
-        .map_err(|error| DataFusionError::External(Box::new(error)))?;
+    widths::check_query(query).map_err(external)?;
     let mut query = query.clone();
     rules::wildcards::expand(state, &mut query).await?;
+    let with_rows = rules::literal_rows::take(state, &mut query).await?;
+    let state = with_rows.as_ref().unwrap_or(state);
     let mut statement = Ast::Query(Box::new(query));
     rules::rewrite_ast(&mut statement);
     let with_missing = functions::missing::with_missing(state, &statement);
     let state = with_missing.as_ref().unwrap_or(state);
-    state.statement_to_plan(DataFusionStatement::Statement(Box::new(statement))).await
+    let plan = state.statement_to_plan(DataFusionStatement::Statement(Box::new(statement))).await?;
+    widths::check_plan(&plan).map_err(external)?;
+    Ok(plan)
 }
 
 /// The plan with its columns called `names`, by position.

@@ -171,7 +171,7 @@ impl Connection {
                     let hints: Vec<Option<SqlType>> = types.into_iter().map(Some).collect();
                     planner.prepare(session, &statement, &hints)
                 };
-                let prepared = Some(self.on_pool(prepare).await?);
+                let prepared = Some(self.plan_on_pool(prepare).await?);
                 let entry = Arc::new(PreparedEntry { prepared });
                 self.session.add_statement(&name, entry)?;
                 "PREPARE"

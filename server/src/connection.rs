@@ -11,7 +11,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     time::Duration,
 };
@@ -36,6 +36,9 @@ use crate::{
         types::Format,
     },
 };
+
+/// How long a cancelled statement has to notice before its planning is left behind.
+const NOTICE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How long a client that does not read may hold up the last words of its connection.
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(200);
@@ -124,6 +127,49 @@ pub struct Guard {
     deadline: Option<Instant>,
 }
 
+/// Whether the work of a statement may be left behind. Planning changes nothing, and the planner's
+/// limits bound how long it can go on; from the first effect on, a statement's end is awaited.
+///
+/// ```text
+/// planning ─ begin ──→ running: the connection waits for its end
+///     └──── abandon ─→ abandoned: the connection has gone on, the work ends before any effect
+/// ```
+#[derive(Debug)]
+pub struct Stage(AtomicU8);
+
+const PLANNING: u8 = 0;
+const RUNNING: u8 = 1;
+const ABANDONED: u8 = 2;
+
+impl Stage {
+    /// Work that only plans, as yet.
+    pub fn planning() -> Arc<Self> {
+        Arc::new(Self(AtomicU8::new(PLANNING)))
+    }
+
+    /// Work that has effects.
+    pub fn running() -> Arc<Self> {
+        Arc::new(Self(AtomicU8::new(RUNNING)))
+    }
+
+    /// Asked by the work before its first effect: 57014 if the connection has gone on without it.
+    pub fn begin(&self) -> Result<()> {
+        match self.step(RUNNING) {
+            Ok(_) | Err(RUNNING) => Ok(()),
+            Err(_) => Err(cancelled()),
+        }
+    }
+
+    /// Asked by the connection: whether it may go on without the work.
+    fn abandon(&self) -> bool {
+        self.step(ABANDONED).is_ok()
+    }
+
+    fn step(&self, to: u8) -> std::result::Result<u8, u8> {
+        self.0.compare_exchange(PLANNING, to, Ordering::AcqRel, Ordering::Acquire)
+    }
+}
+
 impl Connection {
     /// Serves the client until it leaves, breaks the protocol or the server stops.
     pub async fn run(mut self) {
@@ -207,7 +253,8 @@ impl Connection {
         is_cursor: bool,
     ) -> Result<Started, Failure> {
         let request = self.request(formats, is_cursor);
-        self.on_pool(move |session| request.start(session, work)).await
+        let stage = Arc::clone(&request.stage);
+        self.on_pool_in(stage, move |session| request.start(session, work)).await
     }
 
     /// What the query pool needs to know of this connection.
@@ -219,16 +266,36 @@ impl Connection {
             is_cursor,
             zone: self.session.zone,
             cancel: self.guard.cancel.clone(),
+            stage: Stage::planning(),
         }
     }
 
-    /// Runs `work` on the query pool with the planner's session lent to it. When the client
-    /// leaves, cancels or is out of time, the work is told, and its end awaited: only then is the
-    /// session back.
+    /// Runs `work` that changes something on the query pool: its end is awaited, whatever happens.
     pub async fn on_pool<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&mut planner::Session) -> Result<T> + Send + 'static,
     ) -> Result<T, Failure> {
+        self.on_pool_in(Stage::running(), work).await
+    }
+
+    /// Runs `work` that changes nothing on the query pool.
+    pub async fn plan_on_pool<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut planner::Session) -> Result<T> + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.on_pool_in(Stage::planning(), work).await
+    }
+
+    /// Runs `work` on the query pool with the planner's session lent to it. When the client
+    /// leaves, cancels or is out of time, the work is told. If it has changed something, its end is
+    /// awaited: only then is the session back. If it is still planning and does not notice soon, it
+    /// is left behind, and the session is what it was before.
+    async fn on_pool_in<T: Send + 'static>(
+        &mut self,
+        stage: Arc<Stage>,
+        work: impl FnOnce(&mut planner::Session) -> Result<T> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let before = self.session.planner.clone();
         let mut session = std::mem::take(&mut self.session.planner);
         let cancel = self.guard.cancel.clone();
         session.interrupt = planner::Interrupt::new(move || cancel.is_cancelled());
@@ -246,9 +313,20 @@ impl Connection {
                 (None, Some(interrupt))
             }
         };
-        let (session, result) = match first {
-            Some(answer) => answer,
-            None => run.await,
+        let (session, result) = match (first, interrupt) {
+            (Some(answer), _) => answer,
+            (None, Some(interrupt)) => {
+                let noticed = tokio::time::timeout(NOTICE_TIMEOUT, &mut run).await;
+                match noticed {
+                    Ok(answer) => answer,
+                    Err(_) if stage.abandon() => {
+                        self.session.planner = before;
+                        return Err(interrupt.into());
+                    }
+                    Err(_) => run.await,
+                }
+            }
+            (None, None) => run.await,
         };
         self.session.planner = session;
         match (result, interrupt) {

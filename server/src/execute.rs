@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    connection::Stage,
     directory::{Directory, QueryListing},
     rows::{Chunk, Delivery, RowSource},
     session::RowTag,
@@ -47,6 +48,8 @@ pub struct Request {
     pub zone: TimeZone,
     /// Stops it.
     pub cancel: CancellationToken,
+    /// Whether it may still be left behind.
+    pub stage: Arc<Stage>,
 }
 
 /// A statement that has begun, or is already done.
@@ -94,6 +97,7 @@ impl Request {
             Work::Prepared(prepared, values) => (prepared, values),
         };
         let plan = self.planner.bind(session, &prepared, &values)?;
+        self.stage.begin()?;
         self.run(session, plan, &prepared.statement.sql)
     }
 

@@ -8,6 +8,7 @@ use arrow::{
     datatypes::{DataType, SchemaRef},
 };
 use datafusion::{
+    catalog::default_table_source::source_as_provider,
     common::{Column, DFSchema, DataFusionError},
     execution::SessionState,
     logical_expr::{
@@ -19,7 +20,11 @@ use datafusion::{
 use storage::cluster::control::{ColumnRecord, MappingRecord, TableRecord};
 
 use crate::{
-    Error, Result, SqlType, catalog::provider::visible_schema, parse, rules, values::check_length,
+    Error, Result, SqlType,
+    catalog::provider::visible_schema,
+    parse,
+    rules::{self, literal_rows::LiteralRows},
+    values::check_length,
 };
 
 /// What rows are written into: the visible columns of a table, or those of a mapping.
@@ -190,6 +195,9 @@ fn is_text_literal(plan: &LogicalPlan, column: usize) -> bool {
         LogicalPlan::Values(values) => {
             values.values.iter().all(|row| row.get(column).is_some_and(is_open_literal))
         }
+        LogicalPlan::TableScan(scan) => source_as_provider(&scan.source).is_ok_and(|provider| {
+            provider.downcast_ref::<LiteralRows>().is_some_and(|rows| rows.is_open(column))
+        }),
         LogicalPlan::SubqueryAlias(alias) => is_text_literal(&alias.input, column),
         LogicalPlan::Limit(limit) => is_text_literal(&limit.input, column),
         LogicalPlan::Sort(sort) => is_text_literal(&sort.input, column),

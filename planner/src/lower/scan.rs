@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use arrow::array::RecordBatch;
 use datafusion::{
     catalog::default_table_source::source_as_provider,
     common::DFSchema,
@@ -21,6 +22,7 @@ use crate::{
         mapping::{MappingProvider, SourceColumns},
         provider::GridTable,
     },
+    rules::literal_rows::LiteralRows,
 };
 
 impl Lowering<'_> {
@@ -42,6 +44,14 @@ impl Lowering<'_> {
             let name = format!("scan({})", table.record().name.name);
             let supplier = processors::table_scan(Arc::clone(table), read.clone());
             self.source(&name, Parallelism::Exactly(1), supplier)
+        } else if let Some(rows) = provider.downcast_ref::<LiteralRows>() {
+            let batches: Vec<RecordBatch> = rows
+                .batches()
+                .iter()
+                .map(|batch| batch.project(&read))
+                .collect::<Result<_, _>>()?;
+            let schema = Arc::new(table_schema.project(&read)?);
+            self.source("values", Parallelism::Exactly(1), processors::values(batches, schema))
         } else {
             let name = scan.table_name.table();
             let message = format!("\"{name}\" cannot be read by a streaming query or job");

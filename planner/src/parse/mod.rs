@@ -10,11 +10,12 @@ mod session;
 mod source;
 mod statement;
 mod unbuilt;
+pub mod widths;
 
 pub use copy::{CopyDirection, CopyStatement};
 pub use dialect::TidewaterDialect;
 pub use job::{AlterJob, CreateJob};
-pub use limits::{CALLS_MAX, CHAIN_OPERATORS_MAX, NESTING_MAX, STATEMENT_BYTES_MAX};
+pub use limits::{CALLS_MAX, CONNECTIVES_MAX, NESTING_MAX, OPERATORS_MAX, STATEMENT_BYTES_MAX};
 pub use mapping::{CreateMapping, MappingColumn};
 pub use source::Source;
 pub use statement::{

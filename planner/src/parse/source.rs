@@ -114,7 +114,11 @@ impl<'a> Source<'a> {
     /// The error of a parser that stopped in the middle of `tokens`.
     pub fn parser_error(&self, error: ParserError, tokens: &[TokenWithSpan]) -> Error {
         let text = match error {
-            ParserError::RecursionLimitExceeded => return limits::too_complex(),
+            ParserError::RecursionLimitExceeded => {
+                return limits::too_complex(format!(
+                    "It is nested too deeply; at most {NESTING_MAX} levels are planned."
+                ));
+            }
             ParserError::ParserError(text) | ParserError::TokenizerError(text) => text,
         };
         let Some(location) = location_in(&text) else {

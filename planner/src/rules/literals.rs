@@ -95,7 +95,8 @@ fn number_text(value: &ast::ValueWithSpan) -> Option<&str> {
     }
 }
 
-fn integer_type(text: &str) -> Option<DataType> {
+/// The type of an integer literal, sign included; `None` if it is none.
+pub fn integer_type(text: &str) -> Option<DataType> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;

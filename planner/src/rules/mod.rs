@@ -5,6 +5,7 @@
 pub mod casts;
 pub mod guards;
 pub mod interruption;
+pub mod literal_rows;
 pub mod literals;
 pub mod numeric;
 pub mod operators;

@@ -160,7 +160,7 @@ impl Connection {
             };
             Ok(Arc::new(PreparedEntry { prepared }))
         };
-        let entry = self.on_pool(prepare).await;
+        let entry = self.plan_on_pool(prepare).await;
         self.end_statement();
         entry
     }
@@ -262,7 +262,7 @@ impl Connection {
         }
         let planner = Arc::clone(&self.shared.planner);
         let prepared = Arc::clone(prepared);
-        let plan = self.on_pool(move |session| planner.bind(session, &prepared, &[])).await?;
+        let plan = self.plan_on_pool(move |session| planner.bind(session, &prepared, &[])).await?;
         match plan {
             Plan::Session(SessionStatement::Fetch { name, is_move: false, .. }) => {
                 Ok(Some(self.cursor_columns(&name)?))

@@ -99,7 +99,7 @@ impl Connection {
         self.begin_statement();
         let planner = std::sync::Arc::clone(&self.shared.planner);
         let text = sql.to_owned();
-        let statements = self.on_pool(move |_| planner.parse(&text)).await?;
+        let statements = self.plan_on_pool(move |_| planner.parse(&text)).await?;
         if statements.is_empty() {
             self.outbound.empty_query();
             return Ok(());

@@ -9,6 +9,7 @@ mod position;
 mod process;
 mod raw;
 mod robust;
+mod wide;
 
 use std::{
     io::{Read, Write},

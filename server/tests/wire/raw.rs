@@ -45,9 +45,9 @@ impl Raw {
     }
 
     pub fn frame(&mut self, tag: u8, body: &[u8]) {
-        self.bytes(&[tag]);
-        self.bytes(&(body.len() as u32 + 4).to_be_bytes());
-        self.bytes(body);
+        // In one piece: a server that refuses the tag closes before a second one comes.
+        let length = (body.len() as u32 + 4).to_be_bytes();
+        self.bytes(&[&[tag], &length[..], body].concat());
     }
 
     pub fn query(&mut self, sql: &str) {
