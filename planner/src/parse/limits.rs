@@ -10,6 +10,9 @@ use crate::{Error, Result};
 /// Longest query string, in bytes: more rows than that belong into COPY.
 pub const STATEMENT_BYTES_MAX: usize = 8 << 20;
 
+/// Most words, signs and blanks of one query string, each of which is a token of a hundred bytes.
+pub const TOKENS_MAX: usize = 4_000_000;
+
 /// Most statements of one query string: all are parsed before the first one runs.
 pub const STATEMENTS_MAX: usize = 20_000;
 
@@ -114,6 +117,35 @@ impl Counted {
         ];
         limits.into_iter().try_for_each(|(count, limit, what)| at_most(count, limit, what))
     }
+}
+
+/// Refuses a text of too many tokens (54001), before any of them is made. A quoted text and a comment
+/// count as one; the bytes of a dollar-quoted text may count one by one.
+pub fn check_text(sql: &str) -> Result<()> {
+    let bytes = sql.as_bytes();
+    let (mut at, mut count) = (0, 0);
+    while let Some(&byte) = bytes.get(at) {
+        let rest = &bytes[at + 1..];
+        let ends_at = |is_end: fn(&u8) -> bool| rest.iter().position(is_end);
+        let length = match byte {
+            b'\'' => ends_at(|byte| *byte == b'\'').map(|end| end + 1),
+            b'"' => ends_at(|byte| *byte == b'"').map(|end| end + 1),
+            b'-' if rest.first() == Some(&b'-') => ends_at(|byte| *byte == b'\n'),
+            b'/' if rest.first() == Some(&b'*') => {
+                rest.windows(2).position(|pair| pair == b"*/").map(|end| end + 2)
+            }
+            byte if is_word_byte(byte) => ends_at(|byte| !is_word_byte(*byte)),
+            _ => Some(0),
+        };
+        count += 1;
+        // What does not end reaches to the end.
+        at += 1 + length.unwrap_or(rest.len());
+    }
+    at_most(count, TOKENS_MAX, "words, signs and blanks")
+}
+
+fn is_word_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | 0x80..)
 }
 
 /// Refuses statements that are too long or too deep (54001).
@@ -334,6 +366,15 @@ mod tests {
         assert_eq!(parse(&array).unwrap_err().detail.as_deref(), Some(detail));
         let strings = "SELECT 1;".repeat(20_001);
         assert_eq!(code_of(&strings), Some("54001"));
+    }
+
+    #[test]
+    fn blanks_and_signs_are_counted_before_they_are_tokens() {
+        assert_eq!(code_of(&format!("SELECT{}1", " ".repeat(5_000_000))), Some("54001"));
+        assert_eq!(code_of(&";".repeat(5_000_000)), Some("54001"));
+        assert_eq!(code_of(&format!("SELECT '{}'", " ".repeat(5_000_000))), None);
+        assert_eq!(code_of(&format!("SELECT 1 -- '\n + {}", "1".repeat(5_000_000))), None);
+        assert_eq!(code_of(&format!("SELECT 1 /* ' {} */", " ".repeat(5_000_000))), None);
     }
 
     #[test]

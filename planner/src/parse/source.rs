@@ -32,6 +32,7 @@ impl<'a> Source<'a> {
             )
             .with_hint("Load many rows with COPY."));
         }
+        limits::check_text(sql)?;
         let lines =
             std::iter::once(0).chain(sql.match_indices('\n').map(|(at, _)| at + 1)).collect();
         let source = Self { sql, lines, is_ascii: sql.is_ascii() };
