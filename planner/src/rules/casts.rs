@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef};
+use arrow::{
+    array::StringArray,
+    datatypes::{DataType, Field, FieldRef},
+};
 use datafusion::{
     common::{DFSchema, ScalarValue, tree_node::Transformed},
     error::Result,
@@ -14,7 +17,12 @@ use super::{
     operators::is_text,
     semantics::{KnownType, call},
 };
-use crate::{SqlType, functions::cast::cast_function, types::TYPE_KEY};
+use crate::{
+    SqlType,
+    functions::cast::{cast_function, parse_texts},
+    text::TimeZone,
+    types::TYPE_KEY,
+};
 
 pub use crate::functions::cast::NAME;
 
@@ -73,6 +81,10 @@ pub fn unify_literals(operands: &mut [Expr], schema: &DFSchema) -> Result<bool> 
     };
     let field = Arc::new(Field::new("", target, true));
     for operand in operands.iter_mut().filter(|operand| is_string_literal(operand)) {
+        // Read now: a literal that is no such value is wrong even where no row meets it.
+        if let Some(text) = constant(operand).and_then(|value| value.try_as_str().flatten()) {
+            parse_texts(&StringArray::from(vec![text]), &field, &TimeZone::Utc)?;
+        }
         *operand = call(cast_function(&field), vec![std::mem::take(operand)]);
     }
     Ok(true)

@@ -154,3 +154,15 @@ fn statement_is_cancelled_while_it_is_planned() {
     assert_eq!(code_of(&mut raw, "COMMIT"), "CZ");
     assert_eq!(code_of(&mut raw, "SELECT k FROM t"), "TDCZ");
 }
+
+#[test]
+fn literal_of_the_wrong_type_is_wrong_also_where_there_is_no_row() {
+    let server = server();
+    let mut raw = Raw::started(&server);
+    assert_eq!(code_of(&mut raw, "CREATE TABLE t (k BIGINT PRIMARY KEY, d DATE)"), "CZ");
+    assert_eq!(code_of(&mut raw, "SELECT * FROM t WHERE k = 'x'"), "22P02");
+    assert_eq!(code_of(&mut raw, "SELECT * FROM t WHERE k IN ('1', 'x')"), "22P02");
+    assert_eq!(code_of(&mut raw, "SELECT * FROM t WHERE d > 'x'"), "22007");
+    assert_eq!(code_of(&mut raw, "DELETE FROM t WHERE k = 'x'"), "22P02");
+    assert_eq!(code_of(&mut raw, "SELECT * FROM t WHERE k = '1' AND d > '2024-01-01'"), "TCZ");
+}
