@@ -79,6 +79,7 @@ pub fn run(mut dag: Dag, last: VertexId, parts: &StreamParts, query_id: u64) -> 
         epoch_interval: None,
         memory_max: None,
         saves_on_failure: false,
+        snapshots: None,
     })?;
     Ok(Box::pin(ClientStream { rows, execution }))
 }

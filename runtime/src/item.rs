@@ -19,10 +19,14 @@ pub struct Watermark {
 /// there was none.
 pub const IDLE: EventTime = EventTime::MAX;
 
+/// Names a snapshot of a job: rising, never used twice. 0 where nothing is recorded (a suspend
+/// with guarantee `none`).
+pub type SnapshotId = u64;
+
 /// A marker that cuts the streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Barrier {
-    /// Rising number; a durable barrier's is its snapshot id.
+    /// Rising number within an execution, light barriers and durable ones together.
     pub epoch: u64,
     /// What it cuts for.
     pub kind: BarrierKind,
@@ -34,9 +38,16 @@ pub enum BarrierKind {
     /// Publish net changes; nothing is saved.
     Epoch,
     /// Save state.
-    Snapshot,
+    Snapshot(SnapshotId),
     /// Save state and end after it (suspend, graceful stop).
-    Terminal,
+    Terminal(SnapshotId),
+}
+
+impl BarrierKind {
+    /// Whether the execution ends at it.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Terminal(_))
+    }
 }
 
 /// What flows on an edge.

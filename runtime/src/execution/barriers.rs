@@ -6,11 +6,24 @@
 //! ```
 //! One barrier is under way at a time, so a tasklet never meets a newer one while aligning.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    collections::VecDeque,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use parking_lot::Mutex;
 
 use crate::item::{Barrier, BarrierKind};
+
+/// What follows when a tasklet has let a barrier pass, or has ended.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct Passed {
+    /// The barrier that every tasklet has let pass now.
+    pub complete: Option<Barrier>,
+    /// Whether another was announced and sources must be woken.
+    pub is_new: bool,
+}
 
 /// The barriers of one execution.
 #[derive(Debug)]
@@ -31,7 +44,8 @@ struct State {
     live: usize,
     /// Live tasklets that have not passed `current`.
     remaining: usize,
-    is_terminal_wanted: bool,
+    /// Durable barriers that were asked for while another was under way, the oldest first.
+    wanted: VecDeque<BarrierKind>,
     has_terminal_passed: bool,
     /// When the next light epoch is due, monotonic ns.
     next_at: u64,
@@ -45,20 +59,22 @@ impl Barriers {
             epoch_last: 0,
             live: tasklet_count,
             remaining: 0,
-            is_terminal_wanted: false,
+            wanted: VecDeque::new(),
             has_terminal_passed: false,
             next_at: 0,
         };
         Self { announced: AtomicU64::new(0), interval, state: Mutex::new(state) }
     }
 
-    /// Asks for the terminal barrier; `true` if it was announced now and sources must be woken. It
-    /// waits for a light epoch under way.
+    /// Asks for a durable barrier; `true` if it was announced now and sources must be woken. It
+    /// waits for one under way. Nothing follows a terminal one.
     #[must_use]
-    pub fn request_terminal(&self) -> bool {
+    pub fn request(&self, kind: BarrierKind) -> bool {
         let mut state = self.state.lock();
-        state.is_terminal_wanted = true;
-        state.current.is_none() && self.announce(&mut state, BarrierKind::Terminal)
+        if !state.is_terminal_due() {
+            state.wanted.push_back(kind);
+        }
+        state.current.is_none() && self.announce_wanted(&mut state)
     }
 
     /// The barrier a source that has emitted `epoch_seen` must emit next.
@@ -74,7 +90,7 @@ impl Barriers {
     pub fn poll_interval(&self, now: u64) -> Option<(u64, bool)> {
         let interval = self.interval?;
         let mut state = self.state.lock();
-        if state.current.is_some() || state.is_terminal_wanted || now < state.next_at {
+        if state.current.is_some() || state.is_terminal_due() || now < state.next_at {
             return Some((state.next_at.max(now + interval), false));
         }
         state.next_at = now + interval;
@@ -82,21 +98,19 @@ impl Barriers {
         Some((state.next_at, is_new))
     }
 
-    /// A tasklet let `barrier` pass; `true` if another was announced and sources must be woken.
-    #[must_use]
-    pub fn pass(&self, barrier: Barrier) -> bool {
+    /// A tasklet let `barrier` pass.
+    pub fn pass(&self, barrier: Barrier) -> Passed {
         let mut state = self.state.lock();
-        state.has_terminal_passed |= barrier.kind == BarrierKind::Terminal;
+        state.has_terminal_passed |= barrier.kind.is_terminal();
         self.count_down(&mut state)
     }
 
-    /// A tasklet that had passed `epoch_seen` ended; `true` as in [`Barriers::pass`].
-    #[must_use]
-    pub fn end(&self, epoch_seen: u64) -> bool {
+    /// A tasklet that had passed `epoch_seen` ended.
+    pub fn end(&self, epoch_seen: u64) -> Passed {
         let mut state = self.state.lock();
         state.live -= 1;
         let is_awaited = state.current.is_some_and(|barrier| barrier.epoch > epoch_seen);
-        is_awaited && self.count_down(&mut state)
+        if is_awaited { self.count_down(&mut state) } else { Passed::default() }
     }
 
     /// Whether a tasklet ended at a terminal barrier: the execution was suspended.
@@ -104,15 +118,26 @@ impl Barriers {
         self.state.lock().has_terminal_passed
     }
 
-    fn count_down(&self, state: &mut State) -> bool {
+    fn count_down(&self, state: &mut State) -> Passed {
         assert!(state.remaining > 0, "a barrier is passed once by each tasklet");
         state.remaining -= 1;
         if state.remaining > 0 {
+            return Passed::default();
+        }
+        let complete = state.current.take();
+        Passed { complete, is_new: self.announce_wanted(state) }
+    }
+
+    fn announce_wanted(&self, state: &mut State) -> bool {
+        if state.has_terminal_passed {
             return false;
         }
-        state.current = None;
-        let is_terminal_due = state.is_terminal_wanted && !state.has_terminal_passed;
-        is_terminal_due && self.announce(state, BarrierKind::Terminal)
+        let Some(kind) = state.wanted.pop_front() else { return false };
+        if kind.is_terminal() {
+            // Stays, so that nothing follows.
+            state.wanted.push_front(kind);
+        }
+        self.announce(state, kind)
     }
 
     fn announce(&self, state: &mut State, kind: BarrierKind) -> bool {
@@ -127,9 +152,18 @@ impl Barriers {
     }
 }
 
+impl State {
+    /// Whether a terminal barrier was asked for.
+    fn is_terminal_due(&self) -> bool {
+        self.wanted.iter().any(|kind| kind.is_terminal())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NOTHING: Passed = Passed { complete: None, is_new: false };
 
     #[test]
     fn a_terminal_barrier_waits_for_the_epoch_under_way() {
@@ -137,12 +171,14 @@ mod tests {
         assert_eq!(barriers.poll_interval(0), Some((10, true)));
         let epoch = barriers.after(0).unwrap();
         assert_eq!(epoch.kind, BarrierKind::Epoch);
-        assert!(!barriers.request_terminal());
-        assert!(!barriers.pass(epoch), "one of two");
-        assert!(barriers.end(0), "the other ended without it, so the terminal one is announced");
+        assert!(!barriers.request(BarrierKind::Terminal(7)));
+        assert_eq!(barriers.pass(epoch), NOTHING, "one of two");
+        let passed = Passed { complete: Some(epoch), is_new: true };
+        assert_eq!(barriers.end(0), passed, "the other ended without it: the terminal one");
         let terminal = barriers.after(epoch.epoch).unwrap();
-        assert_eq!(terminal.kind, BarrierKind::Terminal);
-        assert!(!barriers.pass(terminal));
+        assert_eq!(terminal.kind, BarrierKind::Terminal(7));
+        assert!(!barriers.request(BarrierKind::Snapshot(8)));
+        assert_eq!(barriers.pass(terminal), Passed { complete: Some(terminal), is_new: false });
         assert!(barriers.has_terminal_passed());
         assert_eq!(barriers.after(terminal.epoch), None, "nothing follows a terminal barrier");
     }
@@ -153,7 +189,18 @@ mod tests {
         assert_eq!(barriers.poll_interval(5), Some((15, true)));
         assert_eq!(barriers.poll_interval(40), Some((50, false)), "the first has not passed");
         let epoch = barriers.after(0).unwrap();
-        assert!(!barriers.pass(epoch));
+        assert_eq!(barriers.pass(epoch), Passed { complete: Some(epoch), is_new: false });
         assert_eq!(barriers.poll_interval(41), Some((51, true)));
+    }
+
+    #[test]
+    fn a_snapshot_is_complete_when_the_last_has_passed_it_and_then_the_next_begins() {
+        let barriers = Barriers::new(2, None);
+        assert!(barriers.request(BarrierKind::Snapshot(1)));
+        assert!(!barriers.request(BarrierKind::Snapshot(2)), "one at a time");
+        let first = barriers.after(0).unwrap();
+        assert_eq!(barriers.pass(first), NOTHING);
+        assert_eq!(barriers.pass(first), Passed { complete: Some(first), is_new: true });
+        assert_eq!(barriers.after(first.epoch).unwrap().kind, BarrierKind::Snapshot(2));
     }
 }

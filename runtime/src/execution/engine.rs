@@ -18,10 +18,16 @@ use super::{
     EdgeStats, ExecutionEnd, VertexStats,
     member_plan::{MemberPlan, Site},
     scheduler::SeededScheduler,
-    shared::{Conclusion, Shared},
+    shared::{Conclusion, Shared, SnapshotTaken},
     worker::{Intake, Slot, Worker},
 };
-use crate::{Error, Result, dag::Dag, processor::TellTrouble, state::StateChunk};
+use crate::{
+    Error, Result,
+    dag::Dag,
+    item::{BarrierKind, SnapshotId},
+    processor::TellTrouble,
+    state::VertexStates,
+};
 
 /// How long closing waits for the executions to end. A connector may need a while to hang up.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -79,7 +85,7 @@ pub struct ExecutionRequest {
     /// Job name, or `query`.
     pub job_name: Arc<str>,
     /// State saved by a terminal barrier of an earlier execution of the same SQL, by vertex name.
-    pub restore: Vec<(String, Vec<StateChunk>)>,
+    pub restore: VertexStates,
     /// Called, from a worker, when trouble of a source or sink begins or is over.
     pub trouble: TellTrouble,
     /// Called once, off the workers, when the execution has ended and freed everything. Not called
@@ -91,6 +97,18 @@ pub struct ExecutionRequest {
     pub memory_max: Option<usize>,
     /// Whether a failure saves what the processors can still save.
     pub saves_on_failure: bool,
+    /// How snapshots are taken; `None` if none ever is.
+    pub snapshots: Option<Snapshots>,
+}
+
+/// How the snapshots of an execution are taken.
+#[derive(Clone)]
+pub struct Snapshots {
+    /// Whether an instance waits for all its inputs to reach the barrier (exactly once), or not
+    /// (at least once).
+    pub is_aligned: bool,
+    /// Told of each that was taken.
+    pub taken: SnapshotTaken,
 }
 
 /// A running execution; dropping it does not stop it.
@@ -279,9 +297,19 @@ impl Execution {
     }
 
     /// Sends a terminal barrier from all sources; `finished` gets `Suspended`, or `Completed` if
-    /// every source had ended before.
-    pub fn suspend(&self) {
-        if self.shared.barriers.request_terminal() {
+    /// every source had ended before. What is saved is snapshot `id`; 0 if it is not recorded.
+    pub fn suspend(&self, id: SnapshotId) {
+        self.request(BarrierKind::Terminal(id));
+    }
+
+    /// Sends the barrier of snapshot `id` from all sources, after those under way; what is saved at
+    /// it is told to [`Snapshots::taken`]. Nothing is, if the execution ends before.
+    pub fn snapshot(&self, id: SnapshotId) {
+        self.request(BarrierKind::Snapshot(id));
+    }
+
+    fn request(&self, kind: BarrierKind) {
+        if self.shared.barriers.request(kind) {
             self.shared.wake_all();
         }
     }

@@ -5,6 +5,9 @@
 //!   queue B ───── r5 r4 r3 ▌n ►   rows before n on B are still taken
 //!            ─────────────────►   both at n: Event::Barrier(n), then both are read again
 //! ```
+//! That is *aligned*, for exactly once. *Unaligned*, for at least once, A is read on: r2 is in the
+//! state that is saved at n and comes again after a restore, but nobody waits for a slow input.
+//!
 //! Draining stops at an event, so a watermark, a barrier or an end never overtakes rows, and rows
 //! behind it are not seen before it was handled.
 
@@ -48,6 +51,8 @@ pub struct Inbound {
     watermarks: Watermarks,
     /// The barrier being aligned.
     barrier: Option<Barrier>,
+    /// Whether a queue that has delivered its barrier waits for the others.
+    is_aligned: bool,
     events: VecDeque<Event>,
     /// Lane to look at first, so that none starves.
     next: usize,
@@ -55,7 +60,7 @@ pub struct Inbound {
 
 impl Inbound {
     /// Over `queues`, each with the input it belongs to, of an instance with `input_count` inputs.
-    pub fn new(queues: Vec<(usize, Arc<Queue>)>, input_count: usize) -> Self {
+    pub fn new(queues: Vec<(usize, Arc<Queue>)>, input_count: usize, is_aligned: bool) -> Self {
         let mut live = vec![0; input_count];
         queues.iter().for_each(|(ordinal, _)| live[*ordinal] += 1);
         let watermarks = Watermarks::new(queues.len());
@@ -65,7 +70,7 @@ impl Inbound {
             .into_iter()
             .map(|(ordinal, queue)| Lane { ordinal, queue, has_barrier: false, is_done: false })
             .collect();
-        Self { lanes, live, watermarks, barrier: None, events, next: 0 }
+        Self { lanes, live, watermarks, barrier: None, is_aligned, events, next: 0 }
     }
 
     /// The next event; only after the inboxes have been emptied.
@@ -89,7 +94,8 @@ impl Inbound {
             let index = self.next;
             self.next = (self.next + 1) % self.lanes.len();
             let lane = &self.lanes[index];
-            let item = if lane.is_done || lane.has_barrier { None } else { lane.queue.pop() };
+            let is_held = lane.has_barrier && self.is_aligned;
+            let item = if lane.is_done || is_held { None } else { lane.queue.pop() };
             let Some(item) = item else {
                 misses += 1;
                 continue;
@@ -175,14 +181,14 @@ mod tests {
         testing::{ZSet, bigint_batch, bigint_schema},
     };
 
-    fn two_inputs() -> (Inbound, [Arc<Queue>; 2], Vec<Inbox>) {
+    fn two_inputs(is_aligned: bool) -> (Inbound, [Arc<Queue>; 2], Vec<Inbox>) {
         let signal = || Arc::new(Signal::new(Parker::new().unparker().clone()));
         let grid = storage::Grid::open(Default::default(), storage::env::Env::simulated(1).0);
         let memory = ExecutionMemory::new(&grid.unwrap(), "test", usize::MAX);
         let queue = || Arc::new(Queue::new(100, Arc::clone(&memory), signal(), signal()));
         let queues = [queue(), queue()];
         let lanes = vec![(0, Arc::clone(&queues[0])), (1, Arc::clone(&queues[1]))];
-        (Inbound::new(lanes, 2), queues, vec![Inbox::default(), Inbox::default()])
+        (Inbound::new(lanes, 2, is_aligned), queues, vec![Inbox::default(), Inbox::default()])
     }
 
     fn rows(values: &[i64]) -> DeltaBatch {
@@ -195,8 +201,8 @@ mod tests {
 
     #[test]
     fn a_queue_is_not_read_past_its_barrier_until_all_have_delivered_theirs() {
-        let (mut inbound, [a, b], mut inboxes) = two_inputs();
-        let barrier = Barrier { epoch: 1, kind: BarrierKind::Snapshot };
+        let (mut inbound, [a, b], mut inboxes) = two_inputs(true);
+        let barrier = Barrier { epoch: 1, kind: BarrierKind::Snapshot(1) };
         for item in [Item::Batch(rows(&[1])), Item::Barrier(barrier), Item::Batch(rows(&[3]))] {
             a.push(item);
         }
@@ -213,9 +219,24 @@ mod tests {
     }
 
     #[test]
+    fn unaligned_a_queue_is_read_on_behind_its_barrier() {
+        let (mut inbound, [a, b], mut inboxes) = two_inputs(false);
+        let barrier = Barrier { epoch: 1, kind: BarrierKind::Snapshot(1) };
+        for item in [Item::Barrier(barrier), Item::Batch(rows(&[3]))] {
+            a.push(item);
+        }
+        inbound.drain(&mut inboxes).unwrap();
+        assert_eq!(taken(&mut inboxes[0]), [rows(&[3])]);
+        assert_eq!(inbound.next_event(), None, "b has not delivered it");
+        b.push(Item::Barrier(barrier));
+        inbound.drain(&mut inboxes).unwrap();
+        assert_eq!(inbound.next_event(), Some(Event::Barrier(barrier)));
+    }
+
+    #[test]
     fn an_input_that_ends_does_not_hold_a_barrier_back() {
-        let (mut inbound, [a, b], mut inboxes) = two_inputs();
-        let barrier = Barrier { epoch: 1, kind: BarrierKind::Terminal };
+        let (mut inbound, [a, b], mut inboxes) = two_inputs(true);
+        let barrier = Barrier { epoch: 1, kind: BarrierKind::Terminal(1) };
         a.push(Item::Barrier(barrier));
         inbound.drain(&mut inboxes).unwrap();
         b.push(Item::Done);
@@ -227,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_watermark_waits_for_the_rows_before_it_and_holds_those_behind_it() {
-        let (mut inbound, [a, b], mut inboxes) = two_inputs();
+        let (mut inbound, [a, b], mut inboxes) = two_inputs(true);
         b.push(Item::Watermark(Watermark { key: 0, time: 9 }));
         for item in [Item::Batch(rows(&[1])), Item::Watermark(Watermark { key: 0, time: 5 })] {
             a.push(item);
@@ -243,7 +264,7 @@ mod tests {
 
     #[test]
     fn small_insertions_that_pile_up_are_joined_in_order_and_others_left_alone() {
-        let (mut inbound, [a, _b], mut inboxes) = two_inputs();
+        let (mut inbound, [a, _b], mut inboxes) = two_inputs(true);
         let mut retraction = rows(&[3]);
         retraction.weight = crate::delta::Weight::MinusOne;
         let large = rows(&(0..1_000).collect::<Vec<_>>());

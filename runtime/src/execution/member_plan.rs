@@ -14,7 +14,7 @@ use super::{
     outbound::{OutEdge, Outbound, Router},
     processor_tasklet::{InstanceId, Parts, ProcessorTasklet},
     queue::Queue,
-    shared::{Conclusion, Shared, Trouble, guarded},
+    shared::{Conclusion, Policy, Shared, Trouble, guarded},
     signal::Signal,
     split::Splitter,
     stats::{EdgeGauge, InstanceStats, VertexGauge},
@@ -77,6 +77,7 @@ impl MemberPlan {
             epoch_interval,
             memory_max,
             saves_on_failure,
+            snapshots,
         } = request;
         dag.validate()?;
         let memory_max = memory_max.unwrap_or(site.memory_max);
@@ -103,7 +104,12 @@ impl MemberPlan {
             }
         }
         let interval = epoch_interval.map(|interval| interval.as_nanos() as u64);
-        let policy = (interval, saves_on_failure);
+        let is_aligned = snapshots.as_ref().is_none_or(|snapshots| snapshots.is_aligned);
+        let policy = Policy {
+            epoch_interval_nanos: interval,
+            saves_on_failure,
+            snapshot_taken: snapshots.map(|snapshots| snapshots.taken),
+        };
         let shared = Shared::new(
             site.execution_id,
             gauges,
@@ -114,14 +120,16 @@ impl MemberPlan {
         );
         let input_counts: Vec<_> = (0..dag.vertices.len()).map(|v| dag.input_count(v)).collect();
         let clock = Arc::clone(&site.grid.env().clock);
-        Ok(Self::of(vertices, &input_counts, Arc::new(shared), (clock, site.queue_capacity)))
+        let limits = (site.queue_capacity, is_aligned);
+        Ok(Self::of(vertices, &input_counts, Arc::new(shared), clock, limits))
     }
 
     fn of(
         vertices: Vec<Vec<Instance>>,
         input_counts: &[usize],
         shared: Arc<Shared>,
-        (clock, queue_capacity): (Arc<dyn Clock>, usize),
+        clock: Arc<dyn Clock>,
+        (queue_capacity, is_aligned): (usize, bool),
     ) -> Self {
         let instances = || vertices.iter().flatten();
         let signals = instances().map(|instance| Arc::clone(&instance.signal)).collect();
@@ -135,7 +143,7 @@ impl MemberPlan {
                 id: instance.id,
                 processor: instance.processor,
                 input_count,
-                inbound: Inbound::new(instance.inbound, input_count),
+                inbound: Inbound::new(instance.inbound, input_count, is_aligned),
                 outbound: Outbound::new(instance.outbound),
                 queue_capacity,
                 shared: Arc::clone(&shared),

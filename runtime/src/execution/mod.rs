@@ -28,13 +28,14 @@ mod worker;
 mod tests;
 
 pub use client::{ClientEnd, ClientRows, client_sink};
-pub use engine::{Engine, EngineConfig, Execution, ExecutionRequest};
+pub use engine::{Engine, EngineConfig, Execution, ExecutionRequest, Snapshots};
 pub use memory::StateMemory;
 pub use progress::Progress;
 pub use scheduler::SeededScheduler;
+pub use shared::SnapshotTaken;
 pub use stats::{EdgeStats, VertexStats};
 
-use crate::{Error, state::StateChunk};
+use crate::{Error, state::VertexStates};
 
 /// Job name of executions that belong to a query.
 pub const QUERY: &str = "query";
@@ -45,10 +46,10 @@ pub enum ExecutionEnd {
     /// All sources ended and all rows arrived, or every sink had enough.
     Completed,
     /// Suspended by a terminal barrier; the state of each vertex that has one.
-    Suspended(Vec<(String, Vec<StateChunk>)>),
+    Suspended(VertexStates),
     /// Cancelled by its owner.
     Cancelled,
     /// A processor failed, or panicked; with what the vertices could still save, if the request
     /// asked for it.
-    Failed(Error, Vec<(String, Vec<StateChunk>)>),
+    Failed(Error, VertexStates),
 }

@@ -67,6 +67,13 @@ pub(super) struct InstanceId {
     pub(super) index: usize,
 }
 
+impl InstanceId {
+    /// Vertex and instance: where its state belongs.
+    fn at(&self) -> (usize, usize) {
+        (self.vertex, self.index)
+    }
+}
+
 /// One processor and the queues around it.
 pub(super) struct ProcessorTasklet {
     id: InstanceId,
@@ -240,7 +247,10 @@ impl ProcessorTasklet {
             Phase::Epoch(barrier) if barrier.kind == BarrierKind::Epoch => self.pass(barrier),
             Phase::Epoch(barrier) => Phase::Saving(barrier, StateWriter::default()),
             Phase::Saving(barrier, writer) => {
-                self.saved = Some(writer.chunks);
+                match barrier.kind {
+                    BarrierKind::Snapshot(_) => self.shared.save(self.id.at(), writer.chunks),
+                    _ => self.saved = Some(writer.chunks),
+                }
                 self.pass(barrier)
             }
             Phase::Completing | Phase::Ended => {
@@ -255,10 +265,8 @@ impl ProcessorTasklet {
         assert!(barrier.epoch > self.epoch_seen, "barriers pass once and in order");
         self.epoch_seen = barrier.epoch;
         self.emit(Item::Barrier(barrier));
-        if self.shared.barriers.pass(barrier) {
-            self.shared.wake_all();
-        }
-        if barrier.kind == BarrierKind::Terminal { Phase::Ended } else { Phase::Running }
+        self.shared.passed(self.shared.barriers.pass(barrier));
+        if barrier.kind.is_terminal() { Phase::Ended } else { Phase::Running }
     }
 
     /// The tasklet's own items wait behind what the processor's last call emitted.
@@ -345,15 +353,16 @@ impl ProcessorTasklet {
         let Some(processor) = self.processor.take() else { return };
         self.inboxes.iter_mut().for_each(Inbox::clear);
         self.inbound.close();
-        if self.shared.barriers.end(self.epoch_seen) {
-            self.shared.wake_all();
-        }
-        self.shared.end(EndedInstance {
-            vertex: self.id.vertex,
-            index: self.id.index,
-            processor,
-            saved: self.saved.take(),
-            is_completed: self.is_completed,
-        });
+        let at = self.id.at();
+        let epoch_seen = self.epoch_seen;
+        self.shared.end(
+            epoch_seen,
+            EndedInstance {
+                at,
+                processor,
+                saved: self.saved.take(),
+                is_completed: self.is_completed,
+            },
+        );
     }
 }

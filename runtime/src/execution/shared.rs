@@ -2,6 +2,7 @@
 //! The last tasklet to end concludes it: state is collected, processors are freed, `finished` runs.
 
 use std::{
+    collections::{BTreeMap, btree_map::Entry},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, OnceLock,
@@ -14,15 +15,16 @@ use storage::cluster::control::JobError;
 
 use super::{
     ExecutionEnd,
-    barriers::Barriers,
+    barriers::{Barriers, Passed},
     memory::ExecutionMemory,
     signal::Signal,
     stats::{EdgeGauge, VertexGauge},
 };
 use crate::{
     Error, Result,
+    item::{Barrier, BarrierKind, SnapshotId},
     processor::{Done, Processor},
-    state::{StateChunk, StateWriter},
+    state::{StateChunk, StateWriter, VertexStates},
 };
 
 /// Calls of one `save` at most; a processor that never ends its save fails the suspend.
@@ -46,6 +48,7 @@ pub(super) struct Shared {
     pub(super) memory: Arc<ExecutionMemory>,
     /// Whether a failure saves what it can.
     saves_on_failure: bool,
+    snapshot_taken: Option<SnapshotTaken>,
     pub(super) trouble: Arc<Trouble>,
     /// Signals of all tasklets; set once, before the first call.
     pub(super) signals: OnceLock<Vec<Arc<Signal>>>,
@@ -53,6 +56,14 @@ pub(super) struct Shared {
     /// Whether all tasklets must end at their next call.
     is_cancelled: AtomicBool,
     state: Mutex<State>,
+}
+
+/// What the owner of an execution wants of it.
+pub(super) struct Policy {
+    /// Distance of light epochs, ns.
+    pub(super) epoch_interval_nanos: Option<u64>,
+    pub(super) saves_on_failure: bool,
+    pub(super) snapshot_taken: Option<SnapshotTaken>,
 }
 
 /// What an execution survives at present.
@@ -66,8 +77,14 @@ pub(super) struct Trouble {
 /// Run when the execution has ended.
 pub(super) type Finished = Box<dyn FnOnce(ExecutionEnd) + Send>;
 
+/// Told from a worker that every instance has saved at a snapshot's barrier, with what they saved;
+/// must not block.
+pub type SnapshotTaken = Arc<dyn Fn(SnapshotId, Result<VertexStates>) + Send + Sync>;
+
 struct State {
     live: usize,
+    /// What instances have saved at the snapshot under way.
+    saved: BTreeMap<(usize, usize), Vec<StateChunk>>,
     /// The first failure.
     error: Option<Error>,
     ended: Vec<EndedInstance>,
@@ -76,13 +93,13 @@ struct State {
 
 /// What is left of an instance after its tasklet ended.
 pub(super) struct EndedInstance {
-    pub(super) vertex: usize,
-    pub(super) index: usize,
+    /// Its vertex and its number.
+    pub(super) at: (usize, usize),
     /// Freed by the conclusion.
     pub(super) processor: Box<dyn Processor>,
-    /// What it saved at the terminal barrier, if it met one.
+    /// What it saved at the terminal barrier, or after it had completed, if it was asked.
     pub(super) saved: Option<Vec<StateChunk>>,
-    /// Whether it had completed of itself; it is then asked for its state at a suspend.
+    /// Whether it had completed of itself; it is then asked for its state at a durable barrier.
     pub(super) is_completed: bool,
 }
 
@@ -91,20 +108,27 @@ impl Shared {
         execution_id: u64,
         gauges: (Vec<VertexGauge>, Vec<EdgeGauge>),
         (memory, trouble): (Arc<ExecutionMemory>, Arc<Trouble>),
-        (epoch_interval_nanos, saves_on_failure): (Option<u64>, bool),
+        policy: Policy,
         conclusion: Conclusion,
         finished: Finished,
     ) -> Self {
         let (vertices, edges) = gauges;
         let live = vertices.iter().map(|vertex| vertex.instances.len()).sum();
-        let state = State { live, error: None, ended: Vec::new(), finished: Some(finished) };
+        let state = State {
+            live,
+            saved: BTreeMap::new(),
+            error: None,
+            ended: Vec::new(),
+            finished: Some(finished),
+        };
         Self {
             execution_id,
             vertices,
             edges,
-            barriers: Barriers::new(live, epoch_interval_nanos),
+            barriers: Barriers::new(live, policy.epoch_interval_nanos),
             memory,
-            saves_on_failure,
+            saves_on_failure: policy.saves_on_failure,
+            snapshot_taken: policy.snapshot_taken,
             trouble,
             signals: OnceLock::new(),
             conclusion,
@@ -135,11 +159,46 @@ impl Shared {
         signals.iter().for_each(|signal| signal.raise());
     }
 
-    /// A tasklet has ended; the last one concludes the execution.
-    pub(super) fn end(self: &Arc<Self>, instance: EndedInstance) {
+    /// What an instance saved at the snapshot under way; told before it lets the barrier pass.
+    pub(super) fn save(&self, at: (usize, usize), chunks: Vec<StateChunk>) {
+        self.state.lock().saved.insert(at, chunks);
+    }
+
+    /// Does what follows from a tasklet's news of a barrier.
+    pub(super) fn passed(&self, passed: Passed) {
+        if let Some(Barrier { kind: BarrierKind::Snapshot(id), .. }) = passed.complete
+            && let Some(taken) = &self.snapshot_taken
+        {
+            let states = self.take_saved();
+            // A tasklet that ends because it must has saved nothing.
+            if !self.is_cancelled() {
+                taken(id, states);
+            }
+        }
+        if passed.is_new {
+            self.wake_all();
+        }
+    }
+
+    /// The snapshot that every tasklet has let pass, those that had ended before included.
+    fn take_saved(&self) -> Result<VertexStates> {
+        let mut state = self.state.lock();
+        let mut saved = std::mem::take(&mut state.saved);
+        for instance in &mut state.ended {
+            if let Entry::Vacant(place) = saved.entry(instance.at) {
+                place.insert(self.saved_by_ended(instance)?);
+            }
+        }
+        Ok(self.by_vertex(saved))
+    }
+
+    /// A tasklet that had seen that epoch has ended; the last one concludes the execution.
+    pub(super) fn end(self: &Arc<Self>, epoch_seen: u64, instance: EndedInstance) {
+        // Before the barrier is let go, which takes what the ended have saved.
+        self.state.lock().ended.push(instance);
+        self.passed(self.barriers.end(epoch_seen));
         let is_last = {
             let mut state = self.state.lock();
-            state.ended.push(instance);
             state.live -= 1;
             state.live == 0
         };
@@ -187,12 +246,12 @@ impl Shared {
 
     /// What the instances of a failed execution can still save: each as it stands, with no common
     /// cut, and without what was on its way in queues.
-    fn collect_what_is_left(&self, ended: &mut [EndedInstance]) -> Vec<(String, Vec<StateChunk>)> {
+    fn collect_what_is_left(&self, ended: &mut [EndedInstance]) -> VertexStates {
         if !self.saves_on_failure {
             return Vec::new();
         }
         for instance in ended.iter_mut().filter(|instance| instance.saved.is_none()) {
-            let name = &self.vertices[instance.vertex].vertex;
+            let name = &self.vertices[instance.at.0].vertex;
             let saved = guarded(name, || save(&mut *instance.processor));
             let saved = saved.inspect_err(|error| {
                 tracing::warn!(vertex = %name, %error, "state is lost with a failure");
@@ -203,25 +262,33 @@ impl Shared {
     }
 
     /// The state of each vertex that has one, ordered by instance.
-    fn collect(&self, ended: &mut [EndedInstance]) -> Result<Vec<(String, Vec<StateChunk>)>> {
-        ended.sort_by_key(|instance| (instance.vertex, instance.index));
-        let mut states: Vec<(String, Vec<StateChunk>)> = Vec::new();
+    fn collect(&self, ended: &mut [EndedInstance]) -> Result<VertexStates> {
+        let mut saved = BTreeMap::new();
         for instance in ended {
-            let name = &self.vertices[instance.vertex].vertex;
-            let chunks = match instance.saved.take() {
-                Some(chunks) => chunks,
-                None if instance.is_completed => guarded(name, || save(&mut *instance.processor))?,
-                None => Vec::new(),
-            };
-            if chunks.is_empty() {
-                continue;
-            }
+            saved.insert(instance.at, self.saved_by_ended(instance)?);
+        }
+        Ok(self.by_vertex(saved))
+    }
+
+    /// What an instance that has ended saved, or says now that it has completed.
+    fn saved_by_ended(&self, instance: &mut EndedInstance) -> Result<Vec<StateChunk>> {
+        if instance.saved.is_none() && instance.is_completed {
+            let name = &self.vertices[instance.at.0].vertex;
+            instance.saved = Some(guarded(name, || save(&mut *instance.processor))?);
+        }
+        Ok(instance.saved.clone().unwrap_or_default())
+    }
+
+    fn by_vertex(&self, saved: BTreeMap<(usize, usize), Vec<StateChunk>>) -> VertexStates {
+        let mut states = VertexStates::new();
+        for ((vertex, _), chunks) in saved.into_iter().filter(|(_, chunks)| !chunks.is_empty()) {
+            let name = &self.vertices[vertex].vertex;
             match states.last_mut() {
                 Some((last, all)) if last == name => all.extend(chunks),
                 _ => states.push((name.clone(), chunks)),
             }
         }
-        Ok(states)
+        states
     }
 }
 

@@ -5,6 +5,7 @@ mod ends;
 mod flow;
 mod memory;
 mod simulated;
+mod snapshots;
 mod suspend;
 
 use std::{sync::Arc, sync::mpsc, time::Duration};
@@ -14,8 +15,8 @@ use storage::{
     env::{Env, SimClock},
 };
 
-use super::{Engine, EngineConfig, Execution, ExecutionEnd, ExecutionRequest};
-use crate::{dag::Dag, state::StateChunk};
+use super::{Engine, EngineConfig, Execution, ExecutionEnd, ExecutionRequest, Snapshots};
+use crate::{dag::Dag, state::VertexStates};
 
 /// Long enough for a busy machine, short enough to notice a hang.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -45,6 +46,7 @@ fn request(dag: Dag) -> (ExecutionRequest, Ends) {
         epoch_interval: None,
         memory_max: None,
         saves_on_failure: false,
+        snapshots: None,
     };
     (request, ends)
 }
@@ -61,7 +63,7 @@ fn completed(ends: &Ends) {
 }
 
 #[track_caller]
-fn suspended(ends: &Ends) -> Vec<(String, Vec<StateChunk>)> {
+fn suspended(ends: &Ends) -> VertexStates {
     match ends.recv_timeout(PATIENCE).expect("it ends") {
         ExecutionEnd::Suspended(state) => state,
         end => panic!("{end:?}"),
@@ -70,7 +72,7 @@ fn suspended(ends: &Ends) -> Vec<(String, Vec<StateChunk>)> {
 
 /// Waits until `condition` holds, or panics.
 #[track_caller]
-fn wait_until(condition: impl Fn() -> bool) {
+fn wait_until(mut condition: impl FnMut() -> bool) {
     for _ in 0..PATIENCE.as_millis() {
         if condition() {
             return;

@@ -24,7 +24,7 @@ use crate::{
     Error, Result,
     dag::Dag,
     execution::{EdgeStats, Engine, Execution, ExecutionEnd, ExecutionRequest, VertexStats},
-    state::StateChunk,
+    state::VertexStates,
 };
 
 /// How long SUSPEND, RESTART and DROP wait; a source has at most 100 ms to notice, a connector a
@@ -87,7 +87,7 @@ struct State {
     /// The present execution and its number.
     execution: Option<(u64, Execution)>,
     /// What the last suspended execution saved.
-    kept: Vec<(String, Vec<StateChunk>)>,
+    kept: VertexStates,
     answers: HashMap<Ticket, Result<()>>,
     is_forgotten: bool,
 }
@@ -268,7 +268,7 @@ impl Job {
                 Action::SetStatus(status, error) => self.set_status(status, error),
                 Action::Start(execution) => to_start = Some(execution),
                 Action::Suspend(number) => {
-                    state.of(number).into_iter().for_each(Execution::suspend);
+                    state.of(number).into_iter().for_each(|execution| execution.suspend(0));
                 }
                 Action::Cancel(number) => {
                     state.of(number).into_iter().for_each(Execution::cancel);
@@ -345,7 +345,7 @@ impl Job {
         self: &Arc<Self>,
         number: u64,
         dag: Dag,
-        restore: Vec<(String, Vec<StateChunk>)>,
+        restore: VertexStates,
     ) -> ExecutionRequest {
         let (ended, troubled) = (Arc::clone(self), Arc::clone(self));
         ExecutionRequest {
@@ -358,6 +358,7 @@ impl Job {
             epoch_interval: None,
             memory_max: self.options.memory_max,
             saves_on_failure: self.options.suspends_on_failure,
+            snapshots: None,
         }
     }
 

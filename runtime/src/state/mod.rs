@@ -20,6 +20,9 @@ pub struct StateChunk {
     pub rows: RecordBatch,
 }
 
+/// The state of a dag: of each vertex that has one, by its name, the chunks of all instances.
+pub type VertexStates = Vec<(String, Vec<StateChunk>)>;
+
 /// In place of a partition: every instance of the vertex gets the chunk (a window's next end; what
 /// a source knows of all its splits).
 pub const EVERY_INSTANCE: PartitionId = PartitionId(u16::MAX);

@@ -214,7 +214,7 @@ fn run_world(seed: u64, suspend_after: &[usize]) -> (Vec<String>, Counts) {
             for _ in 0..*steps {
                 let _ = scheduler.step();
             }
-            execution.suspend();
+            execution.suspend(0);
         }
         assert_eq!(scheduler.run_until_still(1_000_000), 0, "it ends");
         match ends.try_recv().unwrap() {

@@ -94,7 +94,7 @@ impl Processor for Sum {
 const END: i64 = 12_000;
 
 /// Two unequal sources → sums by key → collector.
-fn sums(epochs: &Arc<AtomicU64>) -> (Dag, crate::testing::Collector) {
+pub(super) fn sums(epochs: &Arc<AtomicU64>) -> (Dag, crate::testing::Collector) {
     let (sink, collected) = collector();
     let mut dag = Dag::default();
     let fast = dag.vertex("fast", Parallelism::Exactly(2), counting_source(END, 50));
@@ -109,7 +109,7 @@ fn sums(epochs: &Arc<AtomicU64>) -> (Dag, crate::testing::Collector) {
     (dag, collected)
 }
 
-fn totals(collected: &crate::testing::Collector) -> (i64, i64) {
+pub(super) fn totals(collected: &crate::testing::Collector) -> (i64, i64) {
     let sum = |batch: &DeltaBatch, column: usize| -> i64 {
         let column = batch.rows.column(column).as_any().downcast_ref::<Int64Array>();
         column.unwrap().values().iter().sum()
@@ -118,7 +118,7 @@ fn totals(collected: &crate::testing::Collector) -> (i64, i64) {
     (batches.iter().map(|b| sum(b, 1)).sum(), batches.iter().map(|b| sum(b, 2)).sum())
 }
 
-const EXPECTED: (i64, i64) = (2 * END + 10, END * (END - 1) + 45);
+pub(super) const EXPECTED: (i64, i64) = (2 * END + 10, END * (END - 1) + 45);
 
 #[test]
 fn a_suspended_dag_goes_on_where_it_was() {
@@ -133,7 +133,7 @@ fn a_suspended_dag_goes_on_where_it_was() {
             let execution = engine.run(request).unwrap();
             if round < 4 {
                 wait_until(|| execution.vertex_stats()[3].rows_in > 500);
-                execution.suspend();
+                execution.suspend(0);
             }
             match ends.recv_timeout(PATIENCE).unwrap() {
                 ExecutionEnd::Suspended(saved) => state = saved,
@@ -156,7 +156,7 @@ fn a_completed_source_stays_completed_after_a_restore() {
     let (dag, _) = sums(&epochs);
     let (execution, ends) = run(&engine, dag);
     wait_until(|| execution.vertex_stats()[2].rows_out == 10);
-    execution.suspend();
+    execution.suspend(0);
     let state = suspended(&ends);
     let of = |name: &str| state.iter().find(|(vertex, _)| vertex == name).map(|(_, c)| c.len());
     assert_eq!((of("fast"), of("short"), of("sum")), (Some(2), Some(1), Some(3)));
@@ -186,7 +186,7 @@ fn a_dag_whose_sources_have_ended_completes_instead() {
     dag.edge(source, sink, 0, Routing::Unicast);
     let (execution, ends) = run(&engine, dag);
     completed(&ends);
-    execution.suspend();
+    execution.suspend(0);
     assert!(ends.try_recv().is_err(), "the end is told once");
     assert_eq!(collected.len(), 10);
 }
