@@ -35,6 +35,10 @@ pub enum Error {
     /// A limit of memory or length (SQLSTATE 53200).
     #[error("{0}")]
     Limit(String),
+    /// The execution is lost through nobody's fault; a job is started again from its newest
+    /// snapshot.
+    #[error("execution was lost: {0}")]
+    Lost(String),
     /// The execution was cancelled by its owner.
     #[error("execution was cancelled")]
     Cancelled,
@@ -51,6 +55,7 @@ impl Error {
             Error::User { code, .. } | Error::Invalid { code, .. } => code,
             Error::Connection(_) => "08001",
             Error::Limit(_) => "53200",
+            Error::Lost(_) => "57P02",
             Error::Cancelled => "57014",
             Error::Internal(_) => "XX000",
         }

@@ -68,6 +68,9 @@ pub enum Error {
     /// The state an object must be in for the request is another one (SQLSTATE 55000).
     #[error("{0}")]
     WrongState(String),
+    /// Stored data is not what was written (SQLSTATE XX001); the text says which.
+    #[error("{0}")]
+    Damaged(String),
     /// The owner is away or the partition is moving.
     #[error("partition {0} is not available")]
     Unavailable(u16),
@@ -91,6 +94,7 @@ impl Error {
             Error::Invalid(_) => "22023",
             Error::WrongState(_) => "55000",
             Error::Unavailable(_) => "57P01",
+            Error::Damaged(_) => "XX001",
             Error::Internal(_) => "XX000",
         }
     }
@@ -104,9 +108,10 @@ impl Error {
             | Error::WrongState(_) => ErrorKind::Invalid,
             Error::Conflict => ErrorKind::Conflict,
             Error::Unavailable(_) => ErrorKind::Unavailable,
-            Error::DuplicateKey { .. } | Error::NullValue { .. } | Error::Limit(_) => {
-                ErrorKind::Data
-            }
+            Error::DuplicateKey { .. }
+            | Error::NullValue { .. }
+            | Error::Limit(_)
+            | Error::Damaged(_) => ErrorKind::Data,
             Error::Internal(_) => ErrorKind::Internal,
         }
     }

@@ -6,10 +6,13 @@ use parking_lot::Mutex;
 
 use crate::{
     Error, GridConfig, Result, Table,
-    cluster::control::{Command, Control, ObjectId, TableRecord, state::Relation},
+    cluster::control::{
+        Command, Control, ObjectId, TableRecord, records::snapshot_table, state::Relation,
+    },
     env::Env,
     metrics::Metrics,
     partition::PartitionId,
+    snapshot::{self, SnapshotStore},
     table::{ReadView, Writer, router::Router},
 };
 
@@ -21,6 +24,7 @@ pub struct Grid {
     control: Control,
     metrics: Arc<Metrics>,
     tables: Arc<Tables>,
+    snapshots: Arc<SnapshotStore>,
 }
 
 /// The open tables. Filled when one is first asked for, emptied by the commands that drop one.
@@ -38,10 +42,15 @@ impl Grid {
         }
         let router = Router::new(&config, &env.network);
         let tables = Arc::new(Tables { router, open: Mutex::default() });
+        let snapshots = Arc::<SnapshotStore>::default();
         let control = {
-            let tables = Arc::clone(&tables);
+            let (tables, snapshots) = (Arc::clone(&tables), Arc::clone(&snapshots));
             Control::new(move |command, id, state| match command {
                 Command::DropRelation { kind: "table", .. } => tables.drop_table(id),
+                Command::DropJob(_) => {
+                    tables.drop_table(snapshot_table(id));
+                    snapshots.forget(id);
+                }
                 Command::Assign(_) | Command::Reassign { .. } => {
                     tables.router.assign(&state.assignment);
                 }
@@ -49,7 +58,7 @@ impl Grid {
             })
         };
         control.submit(&Command::Assign(Router::first_assignment(&config)))?;
-        Ok(Arc::new(Self { config, env, control, metrics: Arc::default(), tables }))
+        Ok(Arc::new(Self { config, env, control, metrics: Arc::default(), tables, snapshots }))
     }
 
     /// What it was opened with.
@@ -70,6 +79,11 @@ impl Grid {
     /// All metrics of this member.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// The snapshots of all jobs.
+    pub fn snapshots(&self) -> &SnapshotStore {
+        &self.snapshots
     }
 
     /// The table of that id; NotFound after its drop.
@@ -135,7 +149,13 @@ impl Grid {
             Relation::Table(record) if record.id == id => Some(Arc::clone(record)),
             _ => None,
         });
-        found.ok_or_else(|| Error::NotFound { kind: "table", name: id.0.to_string() })
+        let of_job = || {
+            let is_there = state.jobs.values().any(|job| job.snapshot_table == id);
+            is_there.then(|| Arc::new(snapshot::table_record(id)))
+        };
+        found
+            .or_else(of_job)
+            .ok_or_else(|| Error::NotFound { kind: "table", name: id.0.to_string() })
     }
 }
 

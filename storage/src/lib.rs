@@ -3,7 +3,7 @@
 //!
 //! Suggested reading order: [`env`] (the doors to the outside world), [`partition`] (key →
 //! partition → owner), [`table`] (rows of a partition, writers, stamps), [`cluster`] (what all
-//! members agree on), [`grid`] (one member's handle on all of it).
+//! members agree on), [`snapshot`] (what jobs saved), [`grid`] (one member's handle on all of it).
 
 pub mod cluster;
 pub mod config;
@@ -13,6 +13,7 @@ pub mod error;
 pub mod grid;
 pub mod metrics;
 pub mod partition;
+pub mod snapshot;
 pub mod table;
 mod value;
 

@@ -107,6 +107,7 @@ impl From<runtime::Error> for Error {
             | R::Invalid { message, .. }
             | R::Connection(message)
             | R::Limit(message)
+            | R::Lost(message)
             | R::Internal(message) => Self::new(code, message),
         }
     }

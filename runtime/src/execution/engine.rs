@@ -296,6 +296,11 @@ impl Execution {
         self.shared.cancel();
     }
 
+    /// Ends it with an error as soon as every tasklet has returned; the first error counts.
+    pub fn fail(&self, error: Error) {
+        self.shared.fail(error);
+    }
+
     /// Sends a terminal barrier from all sources; `finished` gets `Suspended`, or `Completed` if
     /// every source had ended before. What is saved is snapshot `id`; 0 if it is not recorded.
     pub fn suspend(&self, id: SnapshotId) {

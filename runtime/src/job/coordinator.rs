@@ -5,7 +5,8 @@
 //!   create ─► NOT_RUNNING ─► STARTING ─► RUNNING ─► COMPLETING ─► COMPLETED
 //!                  ▲            │          │  └──────────────────► FAILED
 //!                  │ resume     │ cannot   │ suspend, restart, suspendOnFailure
-//!                  └─────── SUSPENDED ◄────┴─ (restart goes on to NOT_RUNNING)
+//!                  └─────── SUSPENDED ◄────┴─ (restart goes on to NOT_RUNNING, and so does an
+//!                                              execution that was lost)
 //! ```
 //! Each start has a number. An event of another execution than the present one is old news and is
 //! ignored, so events may arrive late, twice, or in the wrong order; the news of a start may be lost,
@@ -84,7 +85,7 @@ enum Phase {
     /// Nothing runs; before the first start and after a shutdown.
     NotRunning,
     /// Waits for `Started` or `StartFailed`.
-    Starting { execution: u64, ticket: Ticket, origin: Origin },
+    Starting { execution: u64, ticket: Option<Ticket>, origin: Origin },
     /// Waits for the end, or for a request.
     Running { execution: u64 },
     /// Waits for the end that was asked for.
@@ -160,7 +161,7 @@ impl JobCoordinator {
 
     fn created(&mut self, ticket: Ticket) {
         match self.phase {
-            Phase::NotRunning => self.start(ticket, Origin::Create),
+            Phase::NotRunning => self.start(Some(ticket), Origin::Create),
             _ => self.refuse(ticket, "was created before"),
         }
     }
@@ -181,7 +182,7 @@ impl JobCoordinator {
             }
             (Phase::Suspended, Request::Resume) => {
                 self.set_status(JobStatus::NotRunning);
-                self.start(ticket, Origin::Resume);
+                self.start(Some(ticket), Origin::Resume);
             }
             (Phase::Stopping { .. }, _) => self.refuse(ticket, "is already stopping"),
             (phase, Request::Resume) => {
@@ -213,7 +214,9 @@ impl JobCoordinator {
             }
             Phase::Starting { execution, ticket: starter, .. } => {
                 let (execution, starter) = (*execution, *starter);
-                self.refuse(starter, "was dropped");
+                if let Some(starter) = starter {
+                    self.refuse(starter, "was dropped");
+                }
                 let goal = Goal::Drop(vec![ticket]);
                 self.phase = Phase::Stopping { execution, is_started: false, goal };
             }
@@ -236,7 +239,7 @@ impl JobCoordinator {
                 let (execution, ticket) = (*execution, *ticket);
                 self.phase = Phase::Running { execution };
                 self.set_status(JobStatus::Running);
-                self.answer(ticket, Ok(()));
+                self.answer_if(ticket, Ok(()));
             }
             Phase::Stopping { execution, is_started, goal } if !*is_started => {
                 *is_started = true;
@@ -254,12 +257,12 @@ impl JobCoordinator {
         match std::mem::replace(&mut self.phase, Phase::NotRunning) {
             Phase::Starting { ticket, origin: Origin::Create, .. } => {
                 self.forget(Vec::new());
-                self.answer(ticket, Err(error));
+                self.answer_if(ticket, Err(error));
             }
             Phase::Starting { ticket, origin: Origin::Resume, .. } => {
                 self.phase = Phase::Suspended;
                 self.actions.push(Action::SetStatus(JobStatus::Suspended, Some((&error).into())));
-                self.answer(ticket, Err(error));
+                self.answer_if(ticket, Err(error));
             }
             Phase::Stopping { goal: Goal::Drop(tickets), .. } => self.forget(tickets),
             Phase::Stopping { is_started: false, .. } => self.set_status(JobStatus::NotRunning),
@@ -277,10 +280,7 @@ impl JobCoordinator {
             Phase::Stopping { goal: Goal::Drop(tickets), .. } => self.forget(tickets),
             Phase::Stopping { goal: Goal::Suspend(ticket), .. } => self.stopped(end, Some(ticket)),
             Phase::Stopping { goal: Goal::Restart(ticket), .. } => match end {
-                End::Suspended => {
-                    self.set_status(JobStatus::NotRunning);
-                    self.start(ticket, Origin::Resume);
-                }
+                End::Suspended | End::Failed(Error::Lost(_)) => self.start_again(Some(ticket)),
                 end => self.stopped(end, Some(ticket)),
             },
             Phase::Stopping { goal: Goal::Close, is_started, .. } => {
@@ -289,8 +289,15 @@ impl JobCoordinator {
                 }
                 self.stopped(end, None);
             }
+            _ if matches!(end, End::Failed(Error::Lost(_))) => self.start_again(None),
             _ => self.stopped(end, None),
         }
+    }
+
+    /// The next execution goes on where the last one was.
+    fn start_again(&mut self, ticket: Option<Ticket>) {
+        self.set_status(JobStatus::NotRunning);
+        self.start(ticket, Origin::Resume);
     }
 
     /// A running execution has ended and nothing follows.
@@ -301,7 +308,7 @@ impl JobCoordinator {
                 self.set_status(JobStatus::Completed);
                 (Phase::Terminal(JobStatus::Completed), Err(self.wrong_state("has completed")))
             }
-            End::Suspended => {
+            End::Suspended | End::Failed(Error::Lost(_)) => {
                 self.set_status(JobStatus::Suspended);
                 (Phase::Suspended, Ok(()))
             }
@@ -328,7 +335,7 @@ impl JobCoordinator {
         match &mut self.phase {
             Phase::Starting { execution, ticket, .. } => {
                 let (execution, ticket) = (*execution, *ticket);
-                self.answer(ticket, Err(Error::Cancelled));
+                self.answer_if(ticket, Err(Error::Cancelled));
                 self.phase = Phase::Stopping { execution, is_started: false, goal: Goal::Close };
             }
             Phase::Running { execution } => {
@@ -351,7 +358,7 @@ impl JobCoordinator {
         }
     }
 
-    fn start(&mut self, ticket: Ticket, origin: Origin) {
+    fn start(&mut self, ticket: Option<Ticket>, origin: Origin) {
         self.execution_last += 1;
         let execution = self.execution_last;
         self.phase = Phase::Starting { execution, ticket, origin };
@@ -376,6 +383,12 @@ impl JobCoordinator {
 
     fn answer(&mut self, ticket: Ticket, answer: Result<()>) {
         self.actions.push(Action::Answer(ticket, answer));
+    }
+
+    fn answer_if(&mut self, ticket: Option<Ticket>, answer: Result<()>) {
+        if let Some(ticket) = ticket {
+            self.answer(ticket, answer);
+        }
     }
 
     fn wrong_state(&self, text: &str) -> Error {

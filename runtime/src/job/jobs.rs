@@ -1,11 +1,13 @@
 //! `Jobs`: the shell around the job coordinators. It plans, starts and stops executions, submits
-//! statuses to the control log and keeps, in memory, what a suspended job saved.
+//! statuses to the control log and keeps, in memory, what a suspended job without a guarantee saved.
+//! A job with a guarantee goes on from its newest good snapshot, whatever ended the last execution.
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
+        mpsc,
     },
     time::Duration,
 };
@@ -13,18 +15,24 @@ use std::{
 use parking_lot::{Condvar, Mutex, RwLock};
 use storage::{
     Grid,
-    cluster::control::{Command, JobError, JobRecord, JobStatus, ObjectId},
+    cluster::control::{
+        Command, JobError, JobRecord, JobSnapshots, JobStatus, ObjectId, SnapshotCommand,
+    },
+    snapshot::SnapshotChunk,
 };
 
 use super::{
     coordinator::{Action, End, Event, JobCoordinator, Request, Ticket},
-    options::JobOptions,
+    options::{Guarantee, JobOptions},
+    snapshot_thread::{Message, SnapshotThread},
 };
 use crate::{
     Error, Result,
     dag::Dag,
-    execution::{EdgeStats, Engine, Execution, ExecutionEnd, ExecutionRequest, VertexStats},
-    state::VertexStates,
+    execution::{
+        EdgeStats, Engine, Execution, ExecutionEnd, ExecutionRequest, Snapshots, VertexStats,
+    },
+    state::{StateChunk, VertexStates},
 };
 
 /// How long SUSPEND, RESTART and DROP wait; a source has at most 100 ms to notice, a connector a
@@ -59,8 +67,8 @@ pub struct JobRequest {
 }
 
 /// What every job needs.
-struct Site {
-    grid: Arc<Grid>,
+pub(super) struct Site {
+    pub(super) grid: Arc<Grid>,
     engine: Arc<Engine>,
     planner: RwLock<Option<PlanJob>>,
     tickets: AtomicU64,
@@ -86,7 +94,9 @@ struct State {
     dag: Option<Dag>,
     /// The present execution and its number.
     execution: Option<(u64, Execution)>,
-    /// What the last suspended execution saved.
+    /// Takes its snapshots, if it has a guarantee.
+    snapshots: Option<mpsc::Sender<Message>>,
+    /// What the last suspended execution saved, without a guarantee.
     kept: VertexStates,
     answers: HashMap<Ticket, Result<()>>,
     is_forgotten: bool,
@@ -122,11 +132,14 @@ impl Jobs {
             started_at: None,
             restarts: 0,
             last_error: None,
+            snapshot_table: ObjectId(0),
+            snapshots: JobSnapshots::default(),
         }))?;
         let state = State {
             coordinator: JobCoordinator::new(request.name, options.suspends_on_failure),
             dag: Some(dag),
             execution: None,
+            snapshots: None,
             kept: Vec::new(),
             answers: HashMap::new(),
             is_forgotten: false,
@@ -170,6 +183,18 @@ impl Jobs {
     /// Cancels whatever runs and forgets the job. Returns when nothing of it runs any more.
     pub fn drop_job(&self, name: &str) -> Result<()> {
         self.request(name, "stop", Request::Drop)
+    }
+
+    /// Loses the execution of a running job, as the loss of a member would; whether there was one.
+    pub fn lose(&self, name: &str) -> bool {
+        let Some(id) = self.site.grid.control().state().job(name).map(|job| job.id) else {
+            return false;
+        };
+        let job = self.jobs.lock().get(&id).map(Arc::clone);
+        let execution = job.and_then(|job| job.state.lock().execution.clone());
+        let Some((_, execution)) = execution else { return false };
+        execution.fail(Error::Lost("it was given up".to_owned()));
+        true
     }
 
     /// Numbers of the running execution of a job; empty if it does not run.
@@ -221,7 +246,7 @@ impl Jobs {
 }
 
 impl Site {
-    fn now(&self) -> i64 {
+    pub(super) fn now(&self) -> i64 {
         self.grid.env().clock.now_micros()
     }
 
@@ -267,9 +292,10 @@ impl Job {
             match action {
                 Action::SetStatus(status, error) => self.set_status(status, error),
                 Action::Start(execution) => to_start = Some(execution),
-                Action::Suspend(number) => {
-                    state.of(number).into_iter().for_each(|execution| execution.suspend(0));
-                }
+                Action::Suspend(number) => match (&state.snapshots, state.of(number)) {
+                    (Some(snapshots), _) => drop(snapshots.send(Message::Stop)),
+                    (None, execution) => execution.into_iter().for_each(|one| one.suspend(0)),
+                },
                 Action::Cancel(number) => {
                     state.of(number).into_iter().for_each(Execution::cancel);
                 }
@@ -284,6 +310,7 @@ impl Job {
         let present = state.coordinator.execution();
         if state.execution.as_ref().is_some_and(|(number, _)| Some(*number) != present) {
             state.execution = None;
+            state.snapshots = None;
         }
         drop(state);
         self.changed.notify_all();
@@ -314,51 +341,116 @@ impl Job {
     /// Plans and runs; the event that came of it.
     fn start(self: &Arc<Self>, number: u64) -> Event {
         *self.trouble.lock() = None;
-        let outcome = self.dag().and_then(|dag| {
-            let restore = self.state.lock().kept.clone();
-            self.site.engine.run(self.execution_request(number, dag, restore))
-        });
-        match outcome {
-            Ok(execution) => {
-                let mut state = self.state.lock();
-                state.execution = Some((number, execution));
-                state.kept.clear();
-                Event::Started(number)
-            }
+        let launched = match self.options.guarantee {
+            Guarantee::None => self.launch(number),
+            _ => self.launch_from_snapshot(number),
+        };
+        match launched {
+            Ok(()) => Event::Started(number),
             Err(error) => Event::StartFailed(number, error),
         }
+    }
+
+    fn launch(self: &Arc<Self>, number: u64) -> Result<()> {
+        let dag = self.dag()?;
+        let restore = self.state.lock().kept.clone();
+        let ended = Arc::clone(self);
+        let finished = Box::new(move |end| ended.finished(number, end));
+        let execution = self.site.engine.run(self.request(dag, restore, finished, None))?;
+        let mut state = self.state.lock();
+        state.execution = Some((number, execution));
+        state.kept.clear();
+        Ok(())
+    }
+
+    /// Goes on from the newest good snapshot, if there is one.
+    fn launch_from_snapshot(self: &Arc<Self>, number: u64) -> Result<()> {
+        let dag = self.dag()?;
+        let record = self.start_execution()?;
+        let restore = self.newest_snapshot(&record)?;
+        let ended = Arc::clone(self);
+        let snapshots = SnapshotThread::start(
+            &self.site,
+            Arc::clone(&record),
+            record.snapshots.execution_last,
+            self.options.snapshot_interval,
+            Box::new(move |end| ended.ended(number, end)),
+        )?;
+        let (to_end, to_take) = (snapshots.clone(), snapshots.clone());
+        let finished = Box::new(move |end| drop(to_end.send(Message::Ended(end))));
+        let policy = Snapshots {
+            is_aligned: self.options.guarantee == Guarantee::ExactlyOnce,
+            taken: Arc::new(move |id, states| drop(to_take.send(Message::Taken(id, states)))),
+        };
+        let request = self.request(dag, restore, finished, Some(policy));
+        let execution = self.site.engine.run(request)?;
+        let mut state = self.state.lock();
+        state.execution = Some((number, execution.clone()));
+        // Nobody listens any more if it has already ended.
+        let _ = snapshots.send(Message::Started(execution));
+        state.snapshots = Some(snapshots);
+        Ok(())
+    }
+
+    /// The record in which the next execution has its number.
+    fn start_execution(&self) -> Result<Arc<JobRecord>> {
+        let control = self.site.grid.control();
+        control.submit(&Command::Snapshot(self.id, SnapshotCommand::StartExecution))?;
+        self.record()
+    }
+
+    fn newest_snapshot(&self, record: &JobRecord) -> Result<VertexStates> {
+        let Some(newest) = record.snapshots.newest() else { return Ok(VertexStates::new()) };
+        let grid = &self.site.grid;
+        let mut states = VertexStates::new();
+        for chunk in grid.snapshots().read(grid, record, newest)? {
+            let SnapshotChunk { vertex, tag, partition, rows } = chunk;
+            let chunk = StateChunk { partition, tag, rows };
+            match states.last_mut() {
+                Some((last, chunks)) if *last == vertex => chunks.push(chunk),
+                _ => states.push((vertex, vec![chunk])),
+            }
+        }
+        Ok(states)
+    }
+
+    fn record(&self) -> Result<Arc<JobRecord>> {
+        let missing = || storage::Error::NotFound { kind: "job", name: self.name.to_string() };
+        let record = self.site.grid.control().state().jobs.get(&self.id).map(Arc::clone);
+        Ok(record.ok_or_else(missing)?)
     }
 
     fn dag(&self) -> Result<Dag> {
         if let Some(dag) = self.state.lock().dag.take() {
             return Ok(dag);
         }
-        let missing = || storage::Error::NotFound { kind: "job", name: self.name.to_string() };
-        let control = self.site.grid.control().state();
-        let record = control.jobs.get(&self.id).ok_or_else(missing)?;
+        let record = self.record()?;
         let plan = self.site.planner.read().as_ref().map(Arc::clone);
         let plan = plan.ok_or_else(|| Error::Internal("jobs have no planner".to_owned()))?;
-        plan(record)
+        plan(&record)
     }
 
-    fn execution_request(
+    fn request(
         self: &Arc<Self>,
-        number: u64,
         dag: Dag,
         restore: VertexStates,
+        finished: Box<dyn FnOnce(ExecutionEnd) + Send>,
+        snapshots: Option<Snapshots>,
     ) -> ExecutionRequest {
-        let (ended, troubled) = (Arc::clone(self), Arc::clone(self));
+        let troubled = Arc::clone(self);
+        let has_guarantee = snapshots.is_some();
         ExecutionRequest {
             dag,
             job_id: self.id.0,
             job_name: Arc::clone(&self.name),
             restore,
             trouble: Arc::new(move |error| troubled.set_trouble(error)),
-            finished: Box::new(move |end| ended.finished(number, end)),
+            finished,
             epoch_interval: None,
             memory_max: self.options.memory_max,
-            saves_on_failure: self.options.suspends_on_failure,
-            snapshots: None,
+            // What is left of a failed execution is no cut: a snapshot is.
+            saves_on_failure: self.options.suspends_on_failure && !has_guarantee,
+            snapshots,
         }
     }
 
@@ -375,6 +467,11 @@ impl Job {
                 End::Suspended
             }
         };
+        self.ended(number, end);
+    }
+
+    /// An execution has ended, and everything about it is settled.
+    fn ended(self: &Arc<Self>, number: u64, end: End) {
         let Some(next) = self.step(Event::Ended(number, end)) else { return };
         // A restart. Nobody may be waiting for it any more, so it gets a thread of its own, with
         // the stack that planning wants.

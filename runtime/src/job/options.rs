@@ -1,16 +1,21 @@
 //! `JobOptions`: what `CREATE JOB … OPTIONS` may say, checked. Options of Hazelcast's, and ours,
 //! that are not built are refused by name: nothing is accepted and ignored.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use crate::{Error, Result};
 
 /// Known options, for the error that names them.
-const BUILT: [&str; 3] = ["processingGuarantee", "maxMemory", "suspendOnFailure"];
+const BUILT: [&str; 4] =
+    ["processingGuarantee", "snapshotIntervalMillis", "maxMemory", "suspendOnFailure"];
+
+/// What `snapshotIntervalMillis` may be: a snapshot costs a few milliseconds, and a job that goes
+/// back by more than a day is restarted from nothing as well.
+const INTERVAL_MILLIS: RangeInclusive<u64> = 10..=86_400_000;
+const INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
 
 /// Options that mean something elsewhere, or will here.
-const UNBUILT: [&str; 7] = [
-    "snapshotIntervalMillis",
+const UNBUILT: [&str; 6] = [
     "autoScaling",
     "splitBrainProtectionEnabled",
     "initialSnapshotName",
@@ -20,12 +25,50 @@ const UNBUILT: [&str; 7] = [
 ];
 
 /// A job's options.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobOptions {
+    /// What becomes of rows when an execution is lost.
+    pub guarantee: Guarantee,
+    /// Time between the beginnings of two snapshots.
+    pub snapshot_interval: Duration,
     /// Bytes that its state and its queues may take; without it the engine's default.
     pub memory_max: Option<usize>,
     /// Whether a failure leaves it SUSPENDED, to be resumed, and not FAILED.
     pub suspends_on_failure: bool,
+}
+
+/// What a job promises about the rows it writes when it goes on after a failure.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Guarantee {
+    /// Nothing: no snapshots are taken.
+    #[default]
+    None,
+    /// Nothing is lost, rows may repeat.
+    AtLeastOnce,
+    /// Nothing is lost, nothing repeats.
+    ExactlyOnce,
+}
+
+impl Guarantee {
+    /// The word in options and in `sys.jobs`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::AtLeastOnce => "atLeastOnce",
+            Self::ExactlyOnce => "exactlyOnce",
+        }
+    }
+}
+
+impl Default for JobOptions {
+    fn default() -> Self {
+        Self {
+            guarantee: Guarantee::None,
+            snapshot_interval: INTERVAL_DEFAULT,
+            memory_max: None,
+            suspends_on_failure: false,
+        }
+    }
 }
 
 impl JobOptions {
@@ -35,7 +78,8 @@ impl JobOptions {
         let mut options = Self::default();
         for (name, value) in written {
             match name.as_str() {
-                "processingGuarantee" => check_guarantee(value)?,
+                "processingGuarantee" => options.guarantee = guarantee(value)?,
+                "snapshotIntervalMillis" => options.snapshot_interval = interval(value)?,
                 "maxMemory" => options.memory_max = Some(bytes(value)?),
                 "suspendOnFailure" => options.suspends_on_failure = boolean(name, value)?,
                 name if UNBUILT.contains(&name) => {
@@ -53,23 +97,26 @@ impl JobOptions {
     }
 }
 
-fn check_guarantee(value: &str) -> Result<()> {
-    match value {
-        "none" => Ok(()),
-        "exactlyOnce" | "atLeastOnce" => Err(Error::Invalid {
-            code: "0A000",
-            message: format!(
-                "processingGuarantee '{value}' is not supported: jobs have the guarantee 'none' \
-                 until snapshots exist"
-            ),
-        }),
-        _ => Err(Error::Invalid {
-            code: "22023",
-            message: format!(
-                "unknown processingGuarantee '{value}'; valid ones are exactlyOnce, atLeastOnce, none"
-            ),
-        }),
-    }
+fn guarantee(value: &str) -> Result<Guarantee> {
+    let all = [Guarantee::ExactlyOnce, Guarantee::AtLeastOnce, Guarantee::None];
+    let found = all.into_iter().find(|guarantee| guarantee.word() == value);
+    found.ok_or_else(|| {
+        let valid = all.map(Guarantee::word).join(", ");
+        let message = format!("unknown processingGuarantee '{value}'; valid ones are {valid}");
+        Error::Invalid { code: "22023", message }
+    })
+}
+
+fn interval(value: &str) -> Result<Duration> {
+    let millis = value.parse().ok().filter(|millis| INTERVAL_MILLIS.contains(millis));
+    millis.map(Duration::from_millis).ok_or_else(|| Error::Invalid {
+        code: "22023",
+        message: format!(
+            "job option \"snapshotIntervalMillis\" is a number from {} to {}, not '{value}'",
+            INTERVAL_MILLIS.start(),
+            INTERVAL_MILLIS.end()
+        ),
+    })
 }
 
 fn boolean(name: &str, value: &str) -> Result<bool> {

@@ -3,8 +3,12 @@
 
 use crate::partition::PartitionId;
 
-use super::records::{
-    JobError, JobRecord, JobStatus, MappingRecord, ObjectId, ObjectName, TableRecord, ViewRecord,
+use super::{
+    records::{
+        JobError, JobRecord, JobStatus, MappingRecord, ObjectId, ObjectName, TableRecord,
+        ViewRecord,
+    },
+    snapshots::SnapshotCommand,
 };
 
 /// One change of the control state. Records come with `id` 0; `apply` gives them theirs.
@@ -53,6 +57,8 @@ pub enum Command {
         /// The trouble, or `None` when it is over.
         error: Option<JobError>,
     },
+    /// Changes a job's snapshots; refused (WrongState) if it comes too late.
+    Snapshot(ObjectId, SnapshotCommand),
     /// Removes a job.
     DropJob(ObjectId),
     /// Gives every partition its first owner, by position.

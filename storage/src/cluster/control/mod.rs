@@ -3,6 +3,7 @@
 
 pub mod command;
 pub mod records;
+pub mod snapshots;
 pub mod state;
 
 pub use command::Command;
@@ -10,4 +11,5 @@ pub use records::{
     ColumnRecord, JobError, JobRecord, JobStatus, MappingRecord, ObjectId, ObjectName, TableRecord,
     ViewRecord,
 };
+pub use snapshots::{JobSnapshots, SnapshotCommand, SnapshotRecord};
 pub use state::{Control, ControlState};

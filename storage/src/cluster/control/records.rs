@@ -6,6 +6,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
+use super::snapshots::JobSnapshots;
+
 /// Identity of a catalog object or job; never reused, also not after a drop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ObjectId(pub u64);
@@ -136,6 +138,10 @@ pub struct JobRecord {
     pub restarts: u64,
     /// The error that ended it, or the last trouble it survived.
     pub last_error: Option<JobError>,
+    /// Identity of the table that holds the manifests of its snapshots; of no relation.
+    pub snapshot_table: ObjectId,
+    /// Its snapshots.
+    pub snapshots: JobSnapshots,
 }
 
 /// Why a job failed, or what it survives at present.
@@ -152,6 +158,11 @@ impl JobError {
     pub fn new(code: &str, message: impl Into<String>) -> Self {
         Self { code: code.to_owned(), message: message.into() }
     }
+}
+
+/// Identity of the table of a job's manifests: the id that is drawn right after the job's own.
+pub fn snapshot_table(job: ObjectId) -> ObjectId {
+    ObjectId(job.0 + 1)
 }
 
 impl JobStatus {

@@ -8,7 +8,7 @@ use super::{
     command::Command,
     records::{
         JobError, JobRecord, JobStatus, MappingRecord, ObjectId, ObjectName, TableRecord,
-        ViewRecord,
+        ViewRecord, snapshot_table,
     },
 };
 use crate::{Error, Result, partition::PartitionId};
@@ -94,6 +94,10 @@ impl ControlState {
                 self.job_mut(*id)?.last_error = error.clone();
                 (*id, false)
             }
+            Command::Snapshot(id, change) => {
+                self.job_mut(*id)?.snapshots.apply(change)?;
+                (*id, false)
+            }
             Command::Assign(owners) => {
                 self.assignment.version += 1;
                 self.assignment.owners = Arc::new(owners.clone());
@@ -160,8 +164,10 @@ impl ControlState {
             return Err(Error::AlreadyExists { kind: "job", name: record.name.clone() });
         }
         let id = ObjectId(self.object_id_last + 1);
-        self.object_id_last = id.0;
-        self.jobs.insert(id, Arc::new(JobRecord { id, ..record.clone() }));
+        let snapshot_table = snapshot_table(id);
+        self.object_id_last = snapshot_table.0;
+        let record = JobRecord { id, snapshot_table, ..record.clone() };
+        self.jobs.insert(id, Arc::new(record));
         Ok(id)
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use arrow::datatypes::Schema;
 
-use super::*;
+use super::{super::snapshots::JobSnapshots, *};
 
 fn table(name: &str) -> Command {
     Command::CreateTable(TableRecord::new(name, Arc::new(Schema::empty()), &[]))
@@ -37,6 +37,8 @@ fn job(name: &str) -> Command {
         started_at: None,
         restarts: 0,
         last_error: None,
+        snapshot_table: ObjectId(0),
+        snapshots: JobSnapshots::default(),
     })
 }
 

@@ -1,0 +1,180 @@
+//! What all members agree on about a job's snapshots: which execution runs, which snapshot is being
+//! taken, which are good. A snapshot is good from the command that commits it on, never before.
+//!
+//! ```text
+//!   StartExecution ─► execution 3
+//!   Begin 7 ─► ongoing: 7 ─► Commit 7 ─► good: 6, 7     (5 falls out: two are kept)
+//!                  └───────► Abandon 7 ─► good: 5, 6    (7 is never used again)
+//! ```
+//! The invariants are those of `ControlState::apply`, so they hold in every build: ids rise and are
+//! never reused, one snapshot of a job is under way at a time, what comes from an execution that is
+//! over changes nothing, and a good snapshot says how many chunks it has and what their digest is.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// Good snapshots that are kept, the exported ones aside: the newest, and one to fall back to.
+pub const SNAPSHOTS_KEPT: usize = 2;
+
+/// A good snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotRecord {
+    /// Rising within the job, never reused.
+    pub id: u64,
+    /// The execution it was taken of.
+    pub execution: u64,
+    /// When its barrier was sent, µs since the epoch.
+    pub started_at: i64,
+    /// When it was committed, µs since the epoch.
+    pub committed_at: i64,
+    /// Chunks of its manifest.
+    pub chunks: u64,
+    /// Bytes of those chunks.
+    pub bytes: u64,
+    /// Digest of its manifest.
+    pub digest: u64,
+}
+
+/// A job's snapshots.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSnapshots {
+    /// The last execution that was started; 0 for none.
+    pub execution_last: u64,
+    /// The last id given to a snapshot, good or not; 0 for none.
+    pub id_last: u64,
+    /// The snapshot being taken.
+    pub ongoing: Option<u64>,
+    /// The good ones, the oldest first.
+    pub good: Vec<SnapshotRecord>,
+}
+
+/// A change of them.
+#[derive(Debug, Clone)]
+pub enum SnapshotCommand {
+    /// The next execution: its number is the last one's plus one. A snapshot under way is abandoned.
+    StartExecution,
+    /// The next snapshot of that execution is being taken: its id is the last one's plus one.
+    Begin {
+        /// Whose.
+        execution: u64,
+    },
+    /// The snapshot being taken is good. The commit point.
+    Commit(SnapshotRecord),
+    /// The snapshot being taken will not be.
+    Abandon {
+        /// Whose.
+        execution: u64,
+        /// Which.
+        id: u64,
+    },
+}
+
+impl JobSnapshots {
+    /// The newest good one.
+    pub fn newest(&self) -> Option<&SnapshotRecord> {
+        self.good.last()
+    }
+
+    /// Applies a change, all or nothing. WrongState for one that comes too late.
+    pub fn apply(&mut self, command: &SnapshotCommand) -> Result<()> {
+        match command {
+            SnapshotCommand::StartExecution => {
+                self.execution_last += 1;
+                self.ongoing = None;
+            }
+            SnapshotCommand::Begin { execution } => {
+                self.check_execution(*execution)?;
+                if let Some(ongoing) = self.ongoing {
+                    return Err(Error::WrongState(format!("snapshot {ongoing} is being taken")));
+                }
+                self.id_last += 1;
+                self.ongoing = Some(self.id_last);
+            }
+            SnapshotCommand::Commit(record) => {
+                self.check_ongoing(record.execution, record.id)?;
+                self.ongoing = None;
+                self.good.push(record.clone());
+                let excess = self.good.len().saturating_sub(SNAPSHOTS_KEPT);
+                self.good.drain(..excess);
+            }
+            SnapshotCommand::Abandon { execution, id } => {
+                self.check_ongoing(*execution, *id)?;
+                self.ongoing = None;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_execution(&self, execution: u64) -> Result<()> {
+        if execution != self.execution_last {
+            let last = self.execution_last;
+            let text = format!("execution {execution} is over: {last} has been started");
+            return Err(Error::WrongState(text));
+        }
+        Ok(())
+    }
+
+    fn check_ongoing(&self, execution: u64, id: u64) -> Result<()> {
+        self.check_execution(execution)?;
+        if self.ongoing != Some(id) {
+            return Err(Error::WrongState(format!("snapshot {id} is not being taken")));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(execution: u64, id: u64) -> SnapshotRecord {
+        let (started_at, committed_at) = (1, 2);
+        SnapshotRecord { id, execution, started_at, committed_at, chunks: 0, bytes: 0, digest: 0 }
+    }
+
+    fn apply_all(snapshots: &mut JobSnapshots, commands: &[SnapshotCommand]) {
+        commands.iter().for_each(|command| snapshots.apply(command).unwrap());
+    }
+
+    #[test]
+    fn ids_rise_whatever_becomes_of_them_and_two_good_ones_are_kept() {
+        let mut snapshots = JobSnapshots::default();
+        snapshots.apply(&SnapshotCommand::StartExecution).unwrap();
+        for id in 1..=5 {
+            snapshots.apply(&SnapshotCommand::Begin { execution: 1 }).unwrap();
+            assert_eq!(snapshots.ongoing, Some(id));
+            let end = match id {
+                3 => SnapshotCommand::Abandon { execution: 1, id },
+                _ => SnapshotCommand::Commit(record(1, id)),
+            };
+            snapshots.apply(&end).unwrap();
+        }
+        let good: Vec<u64> = snapshots.good.iter().map(|record| record.id).collect();
+        assert_eq!(good, [4, 5]);
+        assert_eq!((snapshots.newest().unwrap().id, snapshots.id_last), (5, 5));
+    }
+
+    #[test]
+    fn one_is_taken_at_a_time_and_an_execution_that_is_over_commits_nothing() {
+        let mut snapshots = JobSnapshots::default();
+        let begin = |execution| SnapshotCommand::Begin { execution };
+        apply_all(&mut snapshots, &[SnapshotCommand::StartExecution, begin(1)]);
+        let late = [
+            begin(1),
+            begin(2),
+            SnapshotCommand::Commit(record(1, 2)),
+            SnapshotCommand::Abandon { execution: 1, id: 0 },
+        ];
+        let before = snapshots.clone();
+        for command in late {
+            assert!(matches!(snapshots.apply(&command), Err(Error::WrongState(_))), "{command:?}");
+        }
+        assert_eq!(snapshots, before, "what is refused changes nothing");
+        snapshots.apply(&SnapshotCommand::StartExecution).unwrap();
+        let commit = SnapshotCommand::Commit(record(1, 1));
+        assert!(matches!(snapshots.apply(&commit), Err(Error::WrongState(_))));
+        snapshots.apply(&begin(2)).unwrap();
+        assert_eq!(snapshots.ongoing, Some(2), "1 is lost for good");
+    }
+}

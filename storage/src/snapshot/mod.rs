@@ -1,0 +1,168 @@
+//! Snapshots of jobs: written before they are committed, read back whole or not at all.
+//!
+//! ```text
+//!   control log      Commit 7 { chunks: 3, bytes, digest ─┐ }
+//!                                                         ▼ of all rows of
+//!   manifest rows    (7, 0, vertex, tag, partition, chunk 41, checksum) …
+//!                                                        │
+//!   chunks           partition 5: 41 ◄───────────────────┘ bytes, written once
+//! ```
+//! A *chunk* is one partition's slice of what a processor saved: bytes that belong to that
+//! partition, written once under a number that is never used again, and freed when no kept snapshot
+//! names it. A *manifest* is the list of a snapshot's chunks: rows of a table of the job's, keyed by
+//! snapshot and number. Both are written first; the snapshot exists when the control state says so.
+//!
+//! A reader checks from the top: the number of rows, bytes and digest of the manifest against the
+//! control state, each chunk against its checksum. What is wrong is named with its partition.
+
+mod chunks;
+mod manifest;
+
+use std::{collections::HashMap, sync::Arc};
+
+use arrow::array::RecordBatch;
+use parking_lot::Mutex;
+
+use self::{chunks::Chunks, manifest::Manifest};
+use crate::{
+    Error, Grid, Result,
+    cluster::control::{JobRecord, ObjectId, SnapshotRecord},
+    partition::PartitionId,
+};
+
+pub(crate) use manifest::table_record;
+
+/// One partition's slice of what a vertex saved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SnapshotChunk {
+    /// Name of the vertex.
+    pub vertex: String,
+    /// Which of its states.
+    pub tag: u8,
+    /// The partition, or what stands in its place (`runtime::state::EVERY_INSTANCE`).
+    pub partition: PartitionId,
+    /// The entries.
+    pub rows: RecordBatch,
+}
+
+/// What a manifest comes to: its commit names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotSummary {
+    /// Chunks.
+    pub chunks: u64,
+    /// Bytes of the chunks.
+    pub bytes: u64,
+    /// Of the manifest's rows.
+    pub digest: u64,
+}
+
+/// The snapshots of all jobs, as this member holds them.
+#[derive(Debug, Default)]
+pub struct SnapshotStore {
+    jobs: Mutex<HashMap<ObjectId, Arc<JobSnapshotStore>>>,
+}
+
+/// Those of one job.
+#[derive(Debug, Default)]
+struct JobSnapshotStore {
+    chunks: Chunks,
+    /// Manifests that may be asked for: of good snapshots, and of the one being taken.
+    manifests: Mutex<HashMap<u64, Arc<Manifest>>>,
+}
+
+impl SnapshotStore {
+    /// Writes chunks and manifest of snapshot `id`, which is being taken.
+    pub fn write(
+        &self,
+        grid: &Grid,
+        job: &JobRecord,
+        id: u64,
+        chunks: impl IntoIterator<Item = SnapshotChunk>,
+    ) -> Result<SnapshotSummary> {
+        let store = self.of(job.id);
+        let mut manifest = Manifest::default();
+        for chunk in chunks {
+            manifest.push(store.chunks.write(&chunk)?, chunk);
+        }
+        manifest.write(grid, job.snapshot_table, id)?;
+        let summary = manifest.summary();
+        store.manifests.lock().insert(id, Arc::new(manifest));
+        Ok(summary)
+    }
+
+    /// All chunks of a good snapshot. Damaged, naming what and where, if anything of it is missing
+    /// or is not what was written.
+    pub fn read(
+        &self,
+        grid: &Grid,
+        job: &JobRecord,
+        snapshot: &SnapshotRecord,
+    ) -> Result<Vec<SnapshotChunk>> {
+        let store = self.of(job.id);
+        let named = |text: String| {
+            Error::Damaged(format!("snapshot {} of job \"{}\": {text}", snapshot.id, job.name))
+        };
+        let manifest = Manifest::read(grid, job.snapshot_table, snapshot.id)?;
+        let SnapshotRecord { chunks, bytes, digest, .. } = *snapshot;
+        if manifest.summary() != (SnapshotSummary { chunks, bytes, digest }) {
+            return Err(named("its manifest is damaged".to_owned()));
+        }
+        let mut found = Vec::with_capacity(manifest.entries().len());
+        let mut missing: Vec<String> = Vec::new();
+        for entry in manifest.entries() {
+            match store.chunks.read(entry) {
+                Ok(rows) => found.push(entry.chunk_of(rows)),
+                Err(why) => missing.push(format!(
+                    "chunk {} of vertex \"{}\" in partition {} {why}",
+                    entry.chunk, entry.vertex, entry.partition.0
+                )),
+            }
+        }
+        if !missing.is_empty() {
+            return Err(named(missing.join(", ")));
+        }
+        Ok(found)
+    }
+
+    /// Frees what only other snapshots than these need.
+    pub fn retain(&self, grid: &Grid, job: &JobRecord, kept: &[u64]) -> Result<()> {
+        let store = self.of(job.id);
+        let mut manifests = store.manifests.lock();
+        let gone: Vec<u64> = manifests.keys().copied().filter(|id| !kept.contains(id)).collect();
+        let gone: Vec<_> =
+            gone.iter().filter_map(|id| Some((*id, manifests.remove(id)?))).collect();
+        let needed = manifests.values().flat_map(|manifest| manifest.entries());
+        let needed = needed.map(|entry| entry.chunk).collect();
+        store.chunks.retain(&needed);
+        drop(manifests);
+        for (id, manifest) in gone {
+            manifest.delete(grid, job.snapshot_table, id)?;
+        }
+        Ok(())
+    }
+
+    /// Frees everything of a job that was dropped.
+    pub fn forget(&self, job: ObjectId) {
+        self.jobs.lock().remove(&job);
+    }
+
+    /// Bytes of the chunks of a job, each counted once.
+    pub fn bytes(&self, job: ObjectId) -> u64 {
+        self.of(job).chunks.bytes()
+    }
+
+    /// Damages a chunk of a snapshot, the `number`-th, for tests: bytes are changed, or all gone.
+    pub fn damage(&self, job: ObjectId, id: u64, number: usize, is_lost: bool) -> bool {
+        let store = self.of(job);
+        let manifests = store.manifests.lock();
+        let entry = manifests.get(&id).and_then(|manifest| manifest.entries().get(number).cloned());
+        entry.is_some_and(|entry| store.chunks.damage(entry.chunk, is_lost))
+    }
+
+    fn of(&self, job: ObjectId) -> Arc<JobSnapshotStore> {
+        Arc::clone(self.jobs.lock().entry(job).or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests;
