@@ -44,6 +44,14 @@ pub enum BarrierKind {
 }
 
 impl BarrierKind {
+    /// The snapshot it is for; 0 for none.
+    pub fn snapshot(self) -> SnapshotId {
+        match self {
+            Self::Epoch => 0,
+            Self::Snapshot(id) | Self::Terminal(id) => id,
+        }
+    }
+
     /// Whether the execution ends at it.
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Terminal(_))

@@ -32,7 +32,7 @@ use crate::{
     Result,
     delta::{DeltaBatch, Weight},
     execution::StateMemory,
-    item::{Item, Watermark},
+    item::{Item, SnapshotId, Watermark},
     state::{StateChunk, StateWriter},
 };
 
@@ -141,6 +141,15 @@ pub trait Processor: Send {
     /// source must then say that it is at its end.
     fn save(&mut self, state: &mut StateWriter) -> Result<Done> {
         let _ = state;
+        Ok(Done::Yes)
+    }
+
+    /// Snapshot `id` is good: it will be restored, or a later one. A sink that holds back what it
+    /// wrote before that barrier lets it go. Called some time after `save`, also when later rows
+    /// have come; not called for every snapshot: a later id includes the earlier ones. It may come
+    /// twice, and it may never come: what was saved must then do after a restore.
+    fn committed(&mut self, id: SnapshotId) -> Result<Done> {
+        let _ = id;
         Ok(Done::Yes)
     }
 

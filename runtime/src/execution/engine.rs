@@ -313,6 +313,11 @@ impl Execution {
         self.request(BarrierKind::Snapshot(id));
     }
 
+    /// Tells the processors that snapshot `id` is good.
+    pub fn committed(&self, id: SnapshotId) {
+        self.shared.commit(id);
+    }
+
     fn request(&self, kind: BarrierKind) {
         if self.shared.barriers.request(kind) {
             self.shared.wake_all();

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     Result,
-    item::{Barrier, BarrierKind, IDLE, Item, Watermark},
+    item::{Barrier, BarrierKind, IDLE, Item, SnapshotId, Watermark},
     processor::{Cooperation, Done, Inbox, Outbox, Processor},
     state::{StateChunk, StateWriter},
 };
@@ -53,6 +53,8 @@ enum Phase {
     Epoch(Barrier),
     /// Waits for the processor to write its state.
     Saving(Barrier, StateWriter),
+    /// Waits for the processor to let go what it wrote before a good snapshot.
+    Committing(SnapshotId),
     /// Waits for the processor to emit what is left.
     Completing,
     /// Waits for the last items to be delivered.
@@ -88,6 +90,8 @@ pub(super) struct ProcessorTasklet {
     phase: Phase,
     /// Epoch of the newest barrier that passed.
     epoch_seen: u64,
+    /// The newest good snapshot the processor was told of.
+    committed_seen: SnapshotId,
     saved: Option<Vec<StateChunk>>,
     is_completed: bool,
     /// Whether a call that took too long was logged.
@@ -153,6 +157,7 @@ impl ProcessorTasklet {
             outbound: parts.outbound,
             phase: Phase::Running,
             epoch_seen: 0,
+            committed_seen: 0,
             saved: None,
             is_completed: false,
             is_slow: false,
@@ -229,6 +234,7 @@ impl ProcessorTasklet {
             Phase::CompletingInput(ordinal) => processor.complete(*ordinal, outbox)?,
             Phase::Epoch(barrier) => processor.epoch(barrier.epoch, outbox)?,
             Phase::Saving(_, writer) => processor.save(writer)?,
+            Phase::Committing(id) => processor.committed(*id)?,
             Phase::Completing => processor.complete(usize::MAX, outbox)?,
             Phase::Ended => return Ok(false),
         };
@@ -243,9 +249,14 @@ impl ProcessorTasklet {
     /// The phase is done: what follows it.
     fn advance(&mut self) {
         self.phase = match std::mem::replace(&mut self.phase, Phase::Ended) {
-            Phase::Running | Phase::Watermark(_) | Phase::CompletingInput(_) => Phase::Running,
+            Phase::Running
+            | Phase::Watermark(_)
+            | Phase::CompletingInput(_)
+            | Phase::Committing(_) => Phase::Running,
             Phase::Epoch(barrier) if barrier.kind == BarrierKind::Epoch => self.pass(barrier),
-            Phase::Epoch(barrier) => Phase::Saving(barrier, StateWriter::default()),
+            Phase::Epoch(barrier) => {
+                Phase::Saving(barrier, StateWriter::new(barrier.kind.snapshot()))
+            }
             Phase::Saving(barrier, writer) => {
                 match barrier.kind {
                     BarrierKind::Snapshot(_) => self.shared.save(self.id.at(), writer.chunks),
@@ -275,6 +286,12 @@ impl ProcessorTasklet {
     }
 
     fn run(&mut self) -> Result<bool> {
+        let committed = self.shared.committed();
+        if committed > self.committed_seen {
+            self.committed_seen = committed;
+            self.phase = Phase::Committing(committed);
+            return Ok(true);
+        }
         let processor = self.processor.as_deref_mut().expect("it has not ended");
         if processor.is_finished() {
             self.finish();

@@ -6,7 +6,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -53,6 +53,8 @@ pub(super) struct Shared {
     /// Signals of all tasklets; set once, before the first call.
     pub(super) signals: OnceLock<Vec<Arc<Signal>>>,
     pub(super) conclusion: Conclusion,
+    /// The newest good snapshot.
+    committed: AtomicU64,
     /// Whether all tasklets must end at their next call.
     is_cancelled: AtomicBool,
     state: Mutex<State>,
@@ -132,6 +134,7 @@ impl Shared {
             trouble,
             signals: OnceLock::new(),
             conclusion,
+            committed: AtomicU64::new(0),
             is_cancelled: AtomicBool::new(false),
             state: Mutex::new(state),
         }
@@ -162,6 +165,18 @@ impl Shared {
     /// What an instance saved at the snapshot under way; told before it lets the barrier pass.
     pub(super) fn save(&self, at: (usize, usize), chunks: Vec<StateChunk>) {
         self.state.lock().saved.insert(at, chunks);
+    }
+
+    /// The newest good snapshot of this execution, 0 for none.
+    pub(super) fn committed(&self) -> SnapshotId {
+        self.committed.load(Ordering::Acquire)
+    }
+
+    /// A snapshot of this execution is good.
+    pub(super) fn commit(&self, id: SnapshotId) {
+        if self.committed.fetch_max(id, Ordering::AcqRel) < id {
+            self.wake_all();
+        }
     }
 
     /// Does what follows from a tasklet's news of a barrier.

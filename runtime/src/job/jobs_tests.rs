@@ -350,3 +350,48 @@ fn a_job_whose_newest_snapshot_is_damaged_stays_suspended_and_names_what() {
     assert_eq!(record.status, JobStatus::Suspended);
     assert_eq!(record.last_error.as_deref(), Some(error.as_str()));
 }
+
+#[test]
+fn processors_are_told_of_good_snapshots_after_they_have_saved_for_them() {
+    #[derive(Default)]
+    struct Told {
+        saved: Vec<u64>,
+        committed: Vec<u64>,
+    }
+    struct Sink(Arc<Mutex<Told>>);
+    impl Processor for Sink {
+        fn process(&mut self, _: usize, inbox: &mut Inbox, _: &mut Outbox) -> Result<()> {
+            inbox.clear();
+            Ok(())
+        }
+        fn save(&mut self, state: &mut crate::state::StateWriter) -> Result<Done> {
+            self.0.lock().saved.push(state.snapshot);
+            Ok(Done::Yes)
+        }
+        fn committed(&mut self, id: u64) -> Result<Done> {
+            let mut told = self.0.lock();
+            assert!(told.saved.contains(&id), "{id} is not among {:?}", told.saved);
+            told.committed.push(id);
+            Ok(Done::Yes)
+        }
+    }
+    let bench = bench();
+    let told = Arc::<Mutex<Told>>::default();
+    let sink = Arc::clone(&told);
+    let sink =
+        FnSupplier::shared("sink", bigint_schema(&[]), move |_| Box::new(Sink(Arc::clone(&sink))));
+    let mut dag = Dag::default();
+    let source = dag.vertex("source", Parallelism::Exactly(1), counting_source(i64::MAX, 3));
+    let sink = dag.vertex("sink", Parallelism::Exactly(1), sink);
+    dag.edge(source, sink, 0, Routing::Unicast);
+    bench.create_with("j", dag, &EXACTLY_ONCE).unwrap();
+    for _ in 0..30_000 {
+        if told.lock().committed.len() >= 3 {
+            break;
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    bench.jobs.drop_job("j").unwrap();
+    let told = told.lock();
+    assert!(told.committed.len() >= 3 && told.committed.is_sorted_by(|a, b| a < b));
+}

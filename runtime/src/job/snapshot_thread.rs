@@ -153,7 +153,10 @@ impl SnapshotThread {
             }),
             Action::Commit(id, summary, started_at) => {
                 Some(match self.commit(id, summary, started_at) {
-                    Ok(()) => Event::Committed(id),
+                    Ok(()) => {
+                        self.execution.iter().for_each(|execution| execution.committed(id));
+                        Event::Committed(id)
+                    }
                     Err(error) => Event::Failed(id, error.to_string()),
                 })
             }

@@ -8,6 +8,8 @@ pub use keyed_map::KeyedMap;
 use arrow::array::RecordBatch;
 use storage::partition::PartitionId;
 
+use crate::item::SnapshotId;
+
 /// One partition's slice of one processor's state. What the columns mean is the processor's own;
 /// `tag` tells several kinds of state of one processor apart.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +32,8 @@ pub const EVERY_INSTANCE: PartitionId = PartitionId(u16::MAX);
 /// Collects the chunks of one processor at one barrier.
 #[derive(Debug, Default)]
 pub struct StateWriter {
+    /// The snapshot the chunks are for; 0 if it is not recorded.
+    pub snapshot: SnapshotId,
     /// Chunks in the order written; ascending by (tag, partition).
     pub chunks: Vec<StateChunk>,
 }
@@ -40,6 +44,11 @@ impl StateChunk {
 }
 
 impl StateWriter {
+    /// For the chunks of a snapshot.
+    pub fn new(snapshot: SnapshotId) -> Self {
+        Self { snapshot, chunks: Vec::new() }
+    }
+
     /// Adds a chunk.
     pub fn put(&mut self, chunk: StateChunk) {
         self.chunks.push(chunk);
