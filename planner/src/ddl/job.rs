@@ -2,7 +2,7 @@
 
 use runtime::{
     dag::Dag,
-    job::{JobOptions, JobRequest},
+    job::{Guarantee, JobOptions, JobRequest},
 };
 use storage::{
     cluster::control::{JobRecord, JobStatus, state::Relation},
@@ -38,11 +38,15 @@ pub fn create(
     let name = fold(&create.name);
     let tag = "CREATE JOB".to_owned();
     let options = options::read(&create.options)?;
-    JobOptions::read(&options)?;
+    let guarantee = JobOptions::read(&options)?.guarantee;
+    if guarantee == Guarantee::ExactlyOnce {
+        return Err(Error::unsupported("processingGuarantee 'exactlyOnce' is not supported")
+            .with_hint("With 'atLeastOnce' no row is lost, and rows may repeat after a failure."));
+    }
     if let Some(job) = context.parts.grid.control().state().job(&name) {
         return already_there(job, create.if_not_exists);
     }
-    let dag = dag_of(context, session, &create.statement)?;
+    let dag = dag_of(context, session, &create.statement, guarantee)?;
     let settings = KEPT_SETTINGS
         .iter()
         .filter_map(|name| session.settings.get_key_value(*name))
@@ -134,7 +138,12 @@ fn explained(error: Error, job: &JobRecord) -> Error {
 }
 
 /// The dag of a job's INSERT or SINK statement.
-pub fn dag_of(context: &Context, session: &Session, statement: &Statement) -> Result<Dag> {
+pub fn dag_of(
+    context: &Context,
+    session: &Session,
+    statement: &Statement,
+    guarantee: Guarantee,
+) -> Result<Dag> {
     let StatementKind::Insert { insert, is_sink } = statement.kind.as_ref() else {
         return Err(Error::new("42601", "a job is an INSERT INTO or SINK INTO statement"));
     };
@@ -154,6 +163,14 @@ pub fn dag_of(context: &Context, session: &Session, statement: &Statement) -> Re
     let (target, columns) = match resolve::relation(grid, &name)? {
         Relation::Table(record) => {
             let mode = if *is_sink { WriteMode::Upsert } else { WriteMode::Insert };
+            if guarantee == Guarantee::AtLeastOnce && !is_sink && !record.has_hidden_key {
+                let table = &record.name.name;
+                return Err(Error::unsupported(format!(
+                    "INSERT INTO table \"{table}\", which has a key, with processingGuarantee \
+                     'atLeastOnce' is not supported: a row that comes again would be a duplicate"
+                ))
+                .with_hint("SINK INTO replaces the row of the same key."));
+            }
             let columns = Target::of_table(&record);
             (JobTarget::Table { table: grid.table(record.id)?, mode }, columns)
         }
@@ -185,7 +202,10 @@ pub fn plan_again(context: &Context, record: &JobRecord) -> Result<Dag> {
     let session = Session { settings: record.settings.clone(), ..Session::default() };
     let statements = parse::parse(&record.sql)?;
     match statements.first().map(|statement| statement.kind.as_ref()) {
-        Some(StatementKind::CreateJob(create)) => dag_of(context, &session, &create.statement),
+        Some(StatementKind::CreateJob(create)) => {
+            let guarantee = JobOptions::read(&record.options)?.guarantee;
+            dag_of(context, &session, &create.statement, guarantee)
+        }
         _ => Err(Error::new("XX000", format!("job \"{}\" is no CREATE JOB", record.name))),
     }
 }

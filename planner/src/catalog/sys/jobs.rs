@@ -1,11 +1,16 @@
 //! `sys.jobs`: every job and how it fares.
 //! `error_code` is the SQLSTATE of `last_error`: of the failure that ended it, or of the trouble it survives.
-//! The snapshot columns are NULL and the guarantee is `none` until snapshots exist.
+//! The snapshot columns are NULL for a job without a guarantee, and before its first good snapshot.
+
+use std::sync::Arc;
+
+use runtime::job::{Guarantee, JobOptions};
+use storage::cluster::control::JobRecord;
 
 use super::{Columns, Kind};
 use crate::{
     Result,
-    catalog::system_table::{Cell, Record, Scope},
+    catalog::system_table::{Record, Scope},
 };
 
 pub(super) const COLUMNS: Columns = &[
@@ -24,22 +29,28 @@ pub(super) const COLUMNS: Columns = &[
 ];
 
 pub(super) fn records(scope: &Scope<'_>) -> Result<Vec<Record>> {
-    let record = |job: &std::sync::Arc<storage::cluster::control::JobRecord>| -> Record {
+    let record = |job: &Arc<JobRecord>| -> Result<Record> {
         let error = job.last_error.as_ref();
-        vec![
+        let options = JobOptions::read(&job.options)?;
+        let interval = match options.guarantee {
+            Guarantee::None => None,
+            _ => Some(options.snapshot_interval.as_millis() as i64),
+        };
+        let newest = job.snapshots.newest();
+        Ok(vec![
             ("name", job.name.clone().into()),
             ("id", (job.id.0 as i64).into()),
             ("status", job.status.word().into()),
-            ("guarantee", "none".into()),
-            ("snapshot_interval_ms", Cell::Null),
+            ("guarantee", options.guarantee.word().into()),
+            ("snapshot_interval_ms", interval.into()),
             ("started_at", job.started_at.into()),
             ("restarts", (job.restarts as i64).into()),
-            ("last_snapshot_id", Cell::Null),
-            ("last_snapshot_at", Cell::Null),
+            ("last_snapshot_id", newest.map(|newest| newest.id as i64).into()),
+            ("last_snapshot_at", newest.map(|newest| newest.committed_at).into()),
             ("last_error", error.map(|error| error.message.clone()).into()),
             ("error_code", error.map(|error| error.code.clone()).into()),
             ("sql", job.sql.clone().into()),
-        ]
+        ])
     };
-    Ok(scope.state.jobs.values().map(record).collect())
+    scope.state.jobs.values().map(record).collect()
 }
