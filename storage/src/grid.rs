@@ -13,7 +13,7 @@ use crate::{
     metrics::Metrics,
     partition::PartitionId,
     snapshot::{self, SnapshotStore},
-    table::{ReadView, Writer, router::Router},
+    table::{JobWriters, ReadMode, ReadView, Writer, router::Router},
 };
 
 /// One member's handle on the grid.
@@ -114,12 +114,17 @@ impl Grid {
 
     /// A new pending writer.
     pub fn begin(&self) -> Writer {
-        Writer::begin(&self.tables.router)
+        Writer::begin(&self.tables.router, None)
     }
 
-    /// Everything committed by now.
+    /// The writers of a new execution of a job; `name` says which in errors.
+    pub fn job_writers(&self, name: &str) -> Arc<JobWriters> {
+        JobWriters::new(&self.tables.router, name)
+    }
+
+    /// Everything there is by now, what jobs have published included; see [`ReadView::in_mode`].
     pub fn read_view(&self) -> ReadView {
-        self.tables.router.read_view()
+        self.tables.router.read_view(ReadMode::default())
     }
 
     /// Moves a partition with all its rows to another of the simulated owners, as a migration
@@ -133,6 +138,12 @@ impl Grid {
     #[cfg(test)]
     pub(crate) fn remembered_count(&self) -> usize {
         self.tables.router.remembered_count()
+    }
+
+    /// Rows of all tables that not every reader sees alike.
+    #[cfg(test)]
+    pub(crate) fn unsettled_count(&self) -> usize {
+        self.tables.router.unsettled_count()
     }
 
     /// Tidies all tables: drops row versions that no view needs any more and compacts. Writers do

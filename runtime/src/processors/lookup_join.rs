@@ -94,7 +94,7 @@ impl LookupJoinSpec {
     fn join(&self, batch: &DeltaBatch) -> Result<Option<DeltaBatch>> {
         let keys: Vec<ArrayRef> =
             self.keys.iter().map(|key| evaluate(key, &batch.rows)).collect::<Result<_>>()?;
-        let (found, table_rows) = self.table.get_many(&keys, &self.table_columns)?;
+        let (found, table_rows) = self.table.get_many(&keys, &self.table_columns, None)?;
         // Table row of each input row: in the input's order again, which get_many does not keep.
         let mut matches: Vec<Option<u32>> = vec![None; batch.len()];
         for (table_row, row) in found.into_iter().enumerate() {

@@ -8,7 +8,10 @@ use arrow::{
     array::{AsArray, BooleanArray, RecordBatch},
     datatypes::{DataType, Field, Schema},
 };
-use storage::{partition::PartitionId, table::ScanLane};
+use storage::{
+    partition::PartitionId,
+    table::{ReadMode, ScanLane},
+};
 
 use super::operator::OperatorSupplier;
 use crate::{
@@ -65,7 +68,7 @@ impl TableScan {
     /// Takes the read view, unless it was taken already.
     fn begin(&mut self) -> Result<()> {
         if let Some(context) = self.context.take() {
-            let view = context.grid.read_view();
+            let view = context.grid.read_view().in_mode(ReadMode::Durable);
             self.lanes = self.table.scan(&view, Some(&self.projection), 1)?.into();
         }
         Ok(())

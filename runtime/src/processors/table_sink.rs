@@ -243,7 +243,7 @@ impl TableSink {
         let (keys, columns): (_, Vec<usize>) = (key_of(rows), (0..rows.num_columns()).collect());
         // Before the rows are read: what changes between the two is a conflict.
         let view = writer.read_view();
-        let (found, current) = table.get_many(&keys, &columns)?;
+        let (found, current) = table.get_many(&keys, &columns, Some(&view))?;
         let types: Vec<_> =
             self.schema.fields().iter().map(|field| field.data_type().clone()).collect();
         let mut values = KeyedMap::new(&types, 0)?;

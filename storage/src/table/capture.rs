@@ -7,7 +7,7 @@ use super::{
     index::{CHUNK_ROWS_MAX, slot_of},
     rows::Rows,
     schema::TableSchema,
-    writer::Snapshot,
+    view::Snapshot,
 };
 use crate::Result;
 

@@ -245,9 +245,18 @@ mod tests {
             WriteMode, WriteSummary,
             rows::{Context, Source},
             schema::readers,
-            writer::{Snapshot, Writers},
+            versions::Pass,
+            view::{ReadMode, Snapshot},
+            writers::Writers,
         },
     };
+
+    const NEWEST: Snapshot = Snapshot::newest(ReadMode::Durable);
+
+    fn settle(context: Context<'_>, rows: &mut Rows) {
+        let mut pass = Pass::new(context.writers.settling_limit());
+        while !rows.settle_slice(context.schema, &mut pass) {}
+    }
 
     fn compact(schema: &TableSchema, rows: &mut Rows) {
         while let Some(sources) = rows.begin_compaction() {
@@ -256,7 +265,7 @@ mod tests {
             let mut start = 0;
             while start < merge.len() {
                 start = rows.repoint(schema, &merge, start).unwrap();
-                assert_eq!(rows.count(&Snapshot::NEWEST), rows.store.living());
+                assert_eq!(rows.count(&NEWEST), rows.store.living());
             }
             rows.end_compaction(&merge);
         }
@@ -276,23 +285,23 @@ mod tests {
         let source = Source { readers: readers(&column).unwrap(), hashes: &hashes };
         let all: Vec<_> = (0..40_000).collect();
         let mut summary = WriteSummary::default();
-        let load = writers.begin();
+        let load = writers.begin(None);
         rows.write_run(context, &load, WriteMode::Insert, (&source, &all), &mut summary).unwrap();
         compact(&schema, &mut rows);
         assert_eq!(rows.store.chunks().count(), 78, "not before the writer has ended");
         assert!(writers.end(&load, true));
-        rows.settle(context);
+        settle(context, &mut rows);
         compact(&schema, &mut rows);
         let chunks = rows.store.chunks().count();
         assert!(chunks < 12, "{chunks} chunks");
-        assert_eq!(rows.count(&Snapshot::NEWEST), 40_000);
+        assert_eq!(rows.count(&NEWEST), 40_000);
 
-        let removal = writers.begin();
+        let removal = writers.begin(None);
         let step = (&source, None, all.as_slice());
-        rows.modify_run(context, &removal, &Snapshot::NEWEST, step, &mut summary).unwrap();
+        rows.modify_run(context, &removal, &NEWEST, step, &mut summary).unwrap();
         assert!(writers.end(&removal, true));
-        rows.settle(context);
+        settle(context, &mut rows);
         compact(&schema, &mut rows);
-        assert_eq!((rows.count(&Snapshot::NEWEST), rows.store.chunks().count()), (0, 0));
+        assert_eq!((rows.count(&NEWEST), rows.store.chunks().count()), (0, 0));
     }
 }

@@ -21,7 +21,8 @@ use super::{
     router::Router,
     scan,
     schema::{KeyBytes, TableSchema},
-    writer::{ReadView, Snapshot, Writer},
+    view::{ReadMode, ReadView, Snapshot},
+    writer::Writer,
 };
 use crate::{
     Datum, Error, Result, Row,
@@ -97,6 +98,9 @@ pub struct WriteSummary {
 pub struct TableStats {
     /// Live committed rows.
     pub rows: u64,
+    /// Rows as provisional readers see them: others only while a job has published changes that
+    /// no snapshot covers yet.
+    pub rows_provisional: u64,
     /// Memory of chunks, tail and index, in bytes.
     pub bytes: u64,
 }
@@ -122,8 +126,8 @@ impl Table {
         &self.record().schema
     }
 
-    /// The committed row of `key` (values in key order) as `view` sees it, or the newest committed
-    /// one without a view; only the columns of `projection`, in its order. A null in the key finds
+    /// The row of `key` (values in key order) as `view` sees it, or the newest committed one
+    /// without a view; only the columns of `projection`, in its order. A null in the key finds
     /// nothing.
     pub fn get(
         &self,
@@ -131,8 +135,26 @@ impl Table {
         projection: &[usize],
         view: Option<&ReadView>,
     ) -> Result<Option<(RowVersion, Row)>> {
+        self.get_seen(key, projection, snapshot_of(view))
+    }
+
+    /// The newest row of `key` in a mode, as [`Table::get`].
+    pub fn get_newest(
+        &self,
+        key: &[Datum],
+        projection: &[usize],
+        mode: ReadMode,
+    ) -> Result<Option<(RowVersion, Row)>> {
+        self.get_seen(key, projection, Snapshot::newest(mode))
+    }
+
+    fn get_seen(
+        &self,
+        key: &[Datum],
+        projection: &[usize],
+        snapshot: Snapshot,
+    ) -> Result<Option<(RowVersion, Row)>> {
         let (hash, partition) = self.place(key)?;
-        let snapshot = view.map_or(Snapshot::NEWEST, ReadView::snapshot);
         let output = self.call_one(partition, || Op::Get {
             partition,
             hash,
@@ -149,11 +171,14 @@ impl Table {
     /// Many keys at once (lookup join): `keys` has the key columns in key order; answers, for each
     /// input row that found its row, `(index of the input row, row)` as two parallel columns:
     /// input indices and a batch of the projected columns. The order is that of the partitions.
+    /// Rows as `view` sees them, or the newest committed ones without a view.
     pub fn get_many(
         &self,
         keys: &[ArrayRef],
         projection: &[usize],
+        view: Option<&ReadView>,
     ) -> Result<(Vec<u32>, RecordBatch)> {
+        let snapshot = snapshot_of(view);
         let keys = self.route_keys(keys)?;
         let mut found = Vec::new();
         let mut batches = Vec::new();
@@ -163,6 +188,7 @@ impl Table {
             |runs| Op::GetMany {
                 keys: Cow::Owned(keys.with_runs(runs)),
                 projection: Cow::Borrowed(projection),
+                snapshot,
             },
             |output, _| match output {
                 Output::Found(rows, batch) => {
@@ -301,6 +327,7 @@ impl Table {
     pub fn stats(&self) -> TableStats {
         self.partition_stats().iter().fold(TableStats::default(), |sum, partition| TableStats {
             rows: sum.rows + partition.rows,
+            rows_provisional: sum.rows_provisional + partition.rows_provisional,
             bytes: sum.bytes + partition.bytes,
         })
     }
@@ -308,7 +335,7 @@ impl Table {
     /// The same, one entry per partition in partition order.
     pub fn partition_stats(&self) -> Vec<TableStats> {
         let mut stats = vec![TableStats::default(); usize::from(self.router.partition_count())];
-        let view = self.router.read_view();
+        let view = self.router.read_view(ReadMode::Durable);
         let counted = self.call_many(
             self.partitions(),
             |partitions| Op::Stats { partitions, snapshot: view.snapshot() },
@@ -431,6 +458,11 @@ impl Table {
             _ => None,
         }
     }
+}
+
+/// What a reader without a view sees: the newest committed.
+fn snapshot_of(view: Option<&ReadView>) -> Snapshot {
+    view.map_or(Snapshot::newest(ReadMode::Durable), ReadView::snapshot)
 }
 
 /// An owner answered something else than what was asked.

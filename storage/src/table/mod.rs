@@ -11,6 +11,8 @@
 //! under the slots its rows already have.
 
 pub mod handle;
+pub mod job_writers;
+pub mod view;
 pub mod writer;
 
 pub(crate) mod router;
@@ -32,11 +34,16 @@ mod scan;
 mod schema;
 mod store;
 mod tail;
+mod upkeep;
 mod versions;
+mod writer_cell;
+mod writers;
 
 pub use handle::{KeyedWrite, RowVersion, ScanLane, Table, TableStats, WriteMode, WriteSummary};
+pub use job_writers::JobWriters;
 pub use patience::{stoppable, without_waiting};
-pub use writer::{ReadView, Writer};
+pub use view::{ReadMode, ReadView};
+pub use writer::Writer;
 
 #[cfg(test)]
 mod tests;

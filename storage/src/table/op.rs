@@ -17,7 +17,7 @@ use super::{
     capture::Piece,
     codec,
     handle::{KeyedWrite, RowVersion, TableStats, WriteMode, WriteSummary},
-    writer::Snapshot,
+    view::Snapshot,
 };
 use crate::{
     Datum, Row,
@@ -52,8 +52,8 @@ pub(crate) enum Op<'a> {
     },
     /// One row by key, to be changed and committed at once.
     Write { partition: PartitionId, hash: u64, write: Cow<'a, KeyedWrite> },
-    /// Many rows by key, as they are now: `keys` holds the key columns.
-    GetMany { keys: Cow<'a, RoutedRows>, projection: Cow<'a, [usize]> },
+    /// Many rows by key: `keys` holds the key columns.
+    GetMany { keys: Cow<'a, RoutedRows>, projection: Cow<'a, [usize]>, snapshot: Snapshot },
     /// Rows of all columns, written for a pending writer.
     WriteBatch { writer: u64, mode: WriteMode, rows: Cow<'a, RoutedRows> },
     /// Rows to replace or, without new ones, to remove, for a pending writer. Both batches have
@@ -70,7 +70,7 @@ pub(crate) enum Op<'a> {
     Settle { partitions: Vec<Run> },
     /// Remove all rows.
     Truncate { partitions: Vec<Run> },
-    /// Count rows and bytes.
+    /// Count rows, in both modes of the snapshot, and bytes.
     Stats { partitions: Vec<Run>, snapshot: Snapshot },
 }
 

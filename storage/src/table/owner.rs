@@ -22,7 +22,11 @@ use super::{
     op::{Answer, Op, Output, Request, RoutedRows, Run, Status},
     rows::{Context, Rows, Source, Step},
     schema::{KeyBytes, TableSchema, readers},
-    writer::{Snapshot, WriterCell, Writers},
+    upkeep::Due,
+    view::{ReadMode, Snapshot},
+    writer::ended,
+    writer_cell::WriterCell,
+    writers::Writers,
 };
 use crate::{
     Datum, Error, Result,
@@ -36,8 +40,8 @@ const ROWS_PER_LOCK: usize = 256;
 /// The partitions of all tables that one (perhaps simulated) member owns.
 #[derive(Debug)]
 pub(crate) struct Owner {
-    writers: Arc<Writers>,
-    memory: Arc<Memory>,
+    pub(super) writers: Arc<Writers>,
+    pub(super) memory: Arc<Memory>,
     /// One [`Holding`] per partition; written by moves, read under a partition's lock.
     holdings: Vec<AtomicU8>,
     /// The assignment version that gave it each partition last; written by moves.
@@ -59,8 +63,8 @@ pub(crate) enum Holding {
 
 /// The rows of one table.
 #[derive(Debug)]
-struct OwnedTable {
-    schema: Arc<TableSchema>,
+pub(crate) struct OwnedTable {
+    pub(super) schema: Arc<TableSchema>,
     /// One short lock per partition; an untouched partition has nothing behind it.
     partitions: Vec<Mutex<Option<Box<Rows>>>>,
     /// Set under no lock, read under each partition's: no rows come after the last were freed.
@@ -68,13 +72,13 @@ struct OwnedTable {
 }
 
 /// A table and the assignment version by which an operation on it was routed.
-struct Addressed {
+pub(crate) struct Addressed {
     table: Arc<OwnedTable>,
     assignment_version: u64,
 }
 
 /// Why a partition cannot be worked on.
-type Refusal = Status;
+pub(crate) type Refusal = Status;
 
 impl Owner {
     /// An owner of the partitions for which `owns` says so.
@@ -128,7 +132,9 @@ impl Owner {
                 self.get(&table, *partition, (*hash, key), projection, snapshot)
             }
             Op::Write { partition, hash, write } => self.write(&table, *partition, *hash, write),
-            Op::GetMany { keys, projection } => self.get_many(&table, keys, projection),
+            Op::GetMany { keys, projection, snapshot } => {
+                self.get_many(&table, keys, projection, snapshot)
+            }
             Op::WriteBatch { writer, mode, rows } => {
                 let cell = self.writer(*writer)?;
                 let source =
@@ -151,33 +157,24 @@ impl Owner {
                 Ok(left.answer(Output::Pieces(pieces)))
             }
             Op::Settle { partitions } => {
-                let mut due = Vec::new();
-                let left =
-                    self.each_partition(&table, partitions, |context, partition, rows| {
-                        let Some(present) = rows.as_mut() else { return Ok(None) };
-                        present.settle(context);
-                        if present.is_spent() {
-                            self.memory.forget(present);
-                            *rows = None;
-                        } else {
-                            due.extend(present.store.is_compaction_due().then_some(partition));
-                        }
-                        Ok(None)
-                    })?;
-                for partition in due {
-                    while self.compact(&table, partition)? {}
+                let limit = self.writers.settling_limit();
+                let mut left = Left::default();
+                for run in partitions {
+                    if let Err(refusal) = self.settle(&table, run.partition, limit)? {
+                        left.add(refusal, *run);
+                    }
                 }
                 Ok(left.answer(Output::Nothing))
             }
             Op::Truncate { partitions } => {
                 let left = self.each_partition(&table, partitions, |_, _, rows| {
-                    let pending = rows.as_ref().and_then(|rows| rows.pending_writer());
-                    if pending.is_none()
+                    let blocking = rows.as_ref().and_then(|rows| rows.open_writer());
+                    if blocking.is_none()
                         && let Some(gone) = rows.take()
                     {
                         self.memory.forget(&gone);
                     }
-                    Ok(pending)
+                    Ok(blocking)
                 })?;
                 Ok(left.answer(Output::Nothing))
             }
@@ -199,14 +196,26 @@ impl Owner {
     /// Hands the rows of a partition that is [`Holding::Leaving`] here over to `target`.
     pub(crate) fn hand_over(&self, partition: PartitionId, target: &Self) {
         for (id, table) in self.tables.read().iter() {
-            let mut rows = table.partitions[usize::from(partition.0)].lock().take();
+            let mut rows = table.partition(partition).lock().take();
             if let Some(rows) = &mut rows {
                 rows.merging = None;
             }
             if let Some(table) = target.tables.read().get(id) {
-                *table.partitions[usize::from(partition.0)].lock() = rows;
+                *table.partition(partition).lock() = rows;
             }
         }
+    }
+
+    /// Entries that say who sees which row, of all tables.
+    #[cfg(test)]
+    pub(crate) fn unsettled_count(&self) -> usize {
+        let tables = self.tables.read();
+        let partitions = tables.values().flat_map(|table| &table.partitions);
+        let unsettled = |rows: &Mutex<Option<Box<Rows>>>| {
+            let rows = rows.lock();
+            rows.as_ref().and_then(|rows| rows.versions.as_ref().map(|all| all.len().max(1)))
+        };
+        partitions.filter_map(unsettled).sum()
     }
 
     fn get(
@@ -226,12 +235,13 @@ impl Owner {
                 schema.key_ref(|position| values[position].clone(), &mut bytes)?
             }
         };
-        let rows = table.partitions[usize::from(partition.0)].lock();
+        let rows = table.partition(partition).lock();
         if let Err(refusal) = self.check(table, partition)? {
             return Ok(refused(refusal, partition));
         }
         let Some(rows) = rows.as_ref() else { return Ok(Answer::done(Output::Row(None))) };
-        let row = match rows.find(schema, hash, key, snapshot) {
+        let context = Context { schema, writers: &self.writers };
+        let row = match rows.find(context, hash, key, snapshot) {
             Some(slot) => Some(rows.row(schema, slot, projection)?),
             None => None,
         };
@@ -256,7 +266,7 @@ impl Owner {
             KeyedWrite::Delete { .. } => schema.key_ref(|key| row[key].clone(), &mut bytes)?,
             _ => schema.key_ref(|key| row[schema.key()[key]].clone(), &mut bytes)?,
         };
-        let mut slot = table.partitions[usize::from(partition.0)].lock();
+        let mut slot = table.partition(partition).lock();
         if let Err(refusal) = self.check(table, partition)? {
             return Ok(refused(refusal, partition));
         }
@@ -265,14 +275,11 @@ impl Owner {
         }
         let context = Context { schema, writers: &self.writers };
         let rows = rows_of(&mut slot, context)?;
-        rows.settle_if_worth(context);
         let step = rows.write(context, hash, key, write, &row);
         self.memory.report(rows);
-        let is_compaction_due = rows.store.is_compaction_due();
+        let due = Due::of(rows);
         drop(slot);
-        if is_compaction_due {
-            self.compact(table, partition)?;
-        }
+        self.keep_up(table, partition, due)?;
         match step? {
             Step::Done(changed) => Ok(Answer::done(Output::Changed(changed))),
             Step::Blocked(writer) => Ok(refused(Status::Retry { writer: Some(writer) }, partition)),
@@ -284,8 +291,10 @@ impl Owner {
         table: &Addressed,
         keys: &RoutedRows,
         projection: &[usize],
+        snapshot: &Snapshot,
     ) -> Result<Answer> {
         let schema = &table.schema;
+        let context = Context { schema, writers: &self.writers };
         let source = readers(keys.batch.columns())?;
         let projected = Arc::new(schema.arrow().project(projection)?);
         let fields = projected.fields().iter();
@@ -297,7 +306,7 @@ impl Owner {
         for run in &keys.runs {
             let part = &keys.order[run.start as usize..run.end as usize];
             for (number, part) in part.chunks(ROWS_PER_LOCK).enumerate() {
-                let rows = table.partitions[usize::from(run.partition.0)].lock();
+                let rows = table.partition(run.partition).lock();
                 if let Err(refusal) = self.check(table, run.partition)? {
                     let start = run.start + (number * ROWS_PER_LOCK) as u32;
                     left.add(refusal, Run { start, ..*run });
@@ -307,7 +316,7 @@ impl Owner {
                 for row in part {
                     let key = schema.key_ref(|key| source[key].value(*row as usize), &mut bytes)?;
                     let hash = keys.hashes[*row as usize];
-                    let slot = rows.find(schema, hash, key, &Snapshot::NEWEST);
+                    let slot = rows.find(context, hash, key, snapshot);
                     let Some(slot) = slot else { continue };
                     for (column, position) in columns.iter_mut().zip(projection) {
                         column.push(&rows.store.value(slot, *position)?)?;
@@ -357,8 +366,10 @@ impl Owner {
     fn stats(&self, table: &Addressed, partitions: &[Run], snapshot: &Snapshot) -> Result<Answer> {
         let mut stats = Vec::with_capacity(partitions.len());
         let left = self.each_partition(table, partitions, |_, _, rows| {
+            let count = |rows: &Rows, mode| rows.count(&snapshot.in_mode(mode)) as u64;
             stats.push(rows.as_ref().map_or_else(TableStats::default, |rows| TableStats {
-                rows: rows.count(snapshot) as u64,
+                rows: count(rows, ReadMode::Durable),
+                rows_provisional: count(rows, ReadMode::Provisional),
                 bytes: rows.bytes() as u64,
             }));
             Ok(None)
@@ -385,23 +396,20 @@ impl Owner {
             let mut start = run.start;
             while start < run.end {
                 let end = run.end.min(start + ROWS_PER_LOCK as u32);
-                let mut slot = table.partitions[usize::from(run.partition.0)].lock();
+                let mut slot = table.partition(run.partition).lock();
                 if let Err(refusal) = self.check(table, run.partition)? {
                     left.add(refusal, Run { start, ..*run });
                     break;
                 }
                 let rows = rows_of(&mut slot, context)?;
-                rows.settle_if_worth(context);
                 let part = &routed.order[start as usize..end as usize];
                 let progress = write(context, rows, part, &mut summary);
                 self.memory.report(rows);
-                let is_compaction_due = rows.store.is_compaction_due();
+                let due = Due::of(rows);
                 drop(slot);
                 let (done, blocked) = progress?;
                 start += done as u32;
-                if is_compaction_due {
-                    self.compact(table, run.partition)?;
-                }
+                self.keep_up(table, run.partition, due)?;
                 if let Some(writer) = blocked {
                     left.add(Status::Retry { writer: Some(writer) }, Run { start, ..*run });
                     break;
@@ -421,7 +429,7 @@ impl Owner {
         let context = Context { schema: &table.schema, writers: &self.writers };
         let mut left = Left::default();
         for run in partitions {
-            let mut rows = table.partitions[usize::from(run.partition.0)].lock();
+            let mut rows = table.partition(run.partition).lock();
             let refusal = match self.check(table, run.partition)? {
                 Ok(()) => {
                     let blocked = visit(context, run.partition, &mut rows)?;
@@ -439,30 +447,12 @@ impl Owner {
         Ok(left)
     }
 
-    /// Merges chunks of a partition, once; see `compaction.rs`. Answers whether it did.
-    fn compact(&self, table: &OwnedTable, partition: PartitionId) -> Result<bool> {
-        let slot = &table.partitions[usize::from(partition.0)];
-        let schema = &table.schema;
-        let sources = slot.lock().as_mut().and_then(|rows| rows.begin_compaction());
-        let Some(sources) = sources else { return Ok(false) };
-        let merged = sources.merge(schema)?;
-        let merge = slot.lock().as_mut().and_then(|rows| rows.add_merged(schema, &sources, merged));
-        let Some(merge) = merge else { return Ok(false) };
-        let mut start = 0;
-        while start < merge.len() {
-            let next = slot.lock().as_mut().and_then(|rows| rows.repoint(schema, &merge, start));
-            let Some(next) = next else { return Ok(false) };
-            start = next;
-        }
-        if let Some(rows) = slot.lock().as_mut() {
-            rows.end_compaction(&merge);
-            self.memory.report(rows);
-        }
-        Ok(true)
-    }
-
     /// Whether a partition, whose lock is held, may be worked on. NotFound after a drop.
-    fn check(&self, table: &Addressed, partition: PartitionId) -> Result<Result<(), Refusal>> {
+    pub(super) fn check(
+        &self,
+        table: &Addressed,
+        partition: PartitionId,
+    ) -> Result<Result<(), Refusal>> {
         if table.is_dropped.load(Ordering::SeqCst) {
             let name = table.schema.record.name.name.clone();
             return Err(Error::NotFound { kind: "table", name });
@@ -483,7 +473,14 @@ impl Owner {
 
     fn writer(&self, id: u64) -> Result<Arc<WriterCell>> {
         let cell = self.writers.cell(id);
-        cell.ok_or_else(|| Error::WrongState("the writer has already ended".to_owned()))
+        cell.ok_or_else(ended)
+    }
+}
+
+impl OwnedTable {
+    /// A partition behind its lock.
+    pub(super) fn partition(&self, partition: PartitionId) -> &Mutex<Option<Box<Rows>>> {
+        &self.partitions[usize::from(partition.0)]
     }
 }
 

@@ -14,7 +14,8 @@ use super::{
     owner::{Holding, Owner},
     patience::{is_stopped, may_wait},
     schema::TableSchema,
-    writer::{ReadView, Writers},
+    view::{ReadMode, ReadView},
+    writers::{WRITER_WAIT_SLICES, Writers},
 };
 use crate::{
     Error, GridConfig, Result,
@@ -52,6 +53,9 @@ pub(crate) struct Router {
 struct Patience {
     move_waits: u32,
     writer_waits: u32,
+    /// Parts of waits for jobs: one may take the same key again and again, but nobody waits
+    /// longer for all of them than for one writer.
+    job_wait_slices: u32,
 }
 
 impl Router {
@@ -100,9 +104,9 @@ impl Router {
         &self.writers
     }
 
-    /// Everything committed by now.
-    pub(crate) fn read_view(&self) -> ReadView {
-        self.writers.read_view(0)
+    /// Everything there is by now, in the given mode.
+    pub(crate) fn read_view(&self, mode: ReadMode) -> ReadView {
+        self.writers.read_view(None, mode)
     }
 
     /// Begins to serve a table.
@@ -217,6 +221,12 @@ impl Router {
         self.link.as_ref().map_or(0, Link::remembered_count)
     }
 
+    /// Entries that say who sees which row, of all tables.
+    #[cfg(test)]
+    pub(crate) fn unsettled_count(&self) -> usize {
+        self.owners.iter().map(Owner::unsettled_count).sum()
+    }
+
     fn route(&self, partition: PartitionId) -> (u64, u16) {
         let assignment = self.assignment.read();
         (assignment.version, assignment.owners[usize::from(partition.0)])
@@ -304,7 +314,10 @@ impl Router {
             if patience.writer_waits > WRITER_WAITS_MAX {
                 return Err(Error::Conflict);
             }
-            return self.writers.wait_for_end_of(writer);
+            let slices_left = WRITER_WAIT_SLICES - patience.job_wait_slices;
+            let waited = self.writers.wait_for(writer, slices_left)?;
+            patience.job_wait_slices += u32::from(waited.is_job) * waited.slices;
+            return Ok(());
         }
         patience.move_waits += 1;
         if patience.move_waits > MOVE_WAITS_MAX {

@@ -8,8 +8,11 @@ use super::{
     index::{KeyIndex, Slot},
     schema::{KeyBytes, KeyRef, TableSchema},
     store::Store,
-    versions::{Mark, Settled, Versions},
-    writer::{Fate, Snapshot, WriterCell, Writers},
+    versions::{Hold, Mark, Pass, Settled, Versions},
+    view::Snapshot,
+    writer::ended,
+    writer_cell::{Fate, WriterCell},
+    writers::Writers,
 };
 use crate::{
     Error, Result, Row,
@@ -58,8 +61,6 @@ enum Newest {
     /// No row, but perhaps the deleted one that some reader still sees.
     Absent(Option<Slot>),
     Blocked(u64),
-    /// A writer has been aborted and its changes must be undone first.
-    Undecided,
 }
 
 /// How far a run of a batch came: rows done, and the writer in the way of the next.
@@ -80,15 +81,17 @@ impl Rows {
     /// The row of a key as a reader sees it.
     pub(crate) fn find(
         &self,
-        schema: &TableSchema,
+        Context { schema, writers }: Context<'_>,
         hash: u64,
         key: KeyRef<'_>,
         snapshot: &Snapshot,
     ) -> Option<Slot> {
         let newest = self.index.find(hash, |slot| self.store.has_key(schema, slot, key))?;
         match &self.versions {
-            Some(versions) => versions.visible(newest, snapshot),
-            None => Some(newest),
+            Some(versions) if versions.is_unsettled(newest) => {
+                versions.visible(newest, &snapshot.resolved(writers))
+            }
+            _ => Some(newest),
         }
     }
 
@@ -116,7 +119,7 @@ impl Rows {
         write: &KeyedWrite,
         row: &[Value<'_>],
     ) -> Result<Step<u64>> {
-        let newest = match self.newest(context, hash, key, 0) {
+        let newest = match self.newest(context, hash, key, None) {
             Newest::Blocked(id) => return Ok(Step::Blocked(id)),
             newest => newest,
         };
@@ -149,7 +152,8 @@ impl Rows {
     }
 
     /// Writes rows `rows` of `source` for a pending writer, counting into `summary`. Rows before
-    /// one that is refused or blocked stay (until the writer is aborted).
+    /// one that is refused or blocked stay (until the writer is aborted). WrongState once the
+    /// writer has ended: its settling, which needs the lock too, then leaves nothing behind.
     pub(crate) fn write_run(
         &mut self,
         context: Context<'_>,
@@ -158,13 +162,13 @@ impl Rows {
         (source, rows): (&Source<'_>, &[u32]),
         summary: &mut WriteSummary,
     ) -> Result<Progress> {
-        let mark = Some(self.versions.get_or_insert_default().mark_of(cell));
+        let mark = Some(self.mark_of(cell)?);
         let mut accepted = Vec::with_capacity(rows.len().min(self.store.tail.room()));
         let mut bytes = KeyBytes::new();
         for (done, row) in rows.iter().enumerate() {
             let key = source.key(context.schema, *row, &mut bytes)?;
             let hash = source.hashes[*row as usize];
-            let newest = self.newest(context, hash, key, cell.id());
+            let newest = self.newest(context, hash, key, Some(cell));
             match (mode, &newest) {
                 (_, Newest::Blocked(id)) => {
                     self.store.tail.complete(context.schema, &source.readers, &accepted)?;
@@ -198,7 +202,7 @@ impl Rows {
         (keys, new, rows): (&Source<'_>, Option<&Source<'_>>, &[u32]),
         summary: &mut WriteSummary,
     ) -> Result<Progress> {
-        let mark = Some(self.versions.get_or_insert_default().mark_of(cell));
+        let mark = Some(self.mark_of(cell)?);
         let mut accepted = Vec::new();
         let mut bytes = KeyBytes::new();
         let mut outcome = Ok((rows.len(), None));
@@ -207,7 +211,7 @@ impl Rows {
             let readers = &keys.readers;
             let key =
                 context.schema.key_ref(|key| readers[key].value(*row as usize), &mut bytes)?;
-            let newest = self.newest(context, hash, key, cell.id());
+            let newest = self.newest(context, hash, key, Some(cell));
             let slot = match newest {
                 Newest::Blocked(id) => {
                     outcome = Ok((done, Some(id)));
@@ -242,13 +246,8 @@ impl Rows {
 
     /// Number of rows that a reader sees.
     pub(crate) fn count(&self, snapshot: &Snapshot) -> usize {
-        let mut hidden = std::collections::BTreeSet::new();
-        if let Some(versions) = &self.versions {
-            versions.hidden(0..Slot::MAX, snapshot, |slot| {
-                hidden.insert(slot);
-            });
-        }
-        self.store.living() - hidden.len()
+        let hidden = self.versions.as_ref().map_or(0, |versions| versions.hidden_count(snapshot));
+        self.store.living() - hidden
     }
 
     /// Whether nothing is left that anybody may still see or undo.
@@ -256,44 +255,32 @@ impl Rows {
         self.store.living() == 0 && self.versions.is_none() && self.merging.is_none()
     }
 
-    /// Drops version information that no reader needs, and undoes aborted writers.
-    pub(crate) fn settle(&mut self, context: Context<'_>) {
-        let Some(versions) = &mut self.versions else { return };
-        let settled = versions.settle(context.writers.view_oldest());
-        if versions.is_empty() {
+    /// Drops version information that no reader needs, and undoes aborted writers: one slice of a
+    /// pass; answers whether that was the last.
+    pub(crate) fn settle_slice(&mut self, schema: &TableSchema, pass: &mut Pass) -> bool {
+        let Some(versions) = &mut self.versions else { return true };
+        let mut settled = Vec::new();
+        let is_done = versions.settle_slice(pass, &mut settled);
+        let is_empty = versions.is_empty();
+        if is_empty {
             self.versions = None;
+        }
+        settled.into_iter().for_each(|change| self.apply(schema, &change));
+        if is_done || is_empty {
             // Chunks with unsettled rows were left alone.
             self.store.consider_compaction();
         }
-        for change in settled {
-            let slot = match change {
-                Settled::Ended { slot, .. } | Settled::Undone { slot, .. } => slot,
-            };
-            self.store.kill(slot);
-            match change {
-                Settled::Ended { is_deleted: false, .. } => {}
-                Settled::Undone { before: Some(before), .. } => {
-                    let hash = self.store.key_hash(context.schema, slot);
-                    self.index.replace(hash, slot, before);
-                }
-                Settled::Ended { .. } | Settled::Undone { .. } => {
-                    let hash = self.store.key_hash(context.schema, slot);
-                    self.index.remove(hash, slot);
-                }
-            }
-        }
+        is_done || is_empty
     }
 
-    /// Settles if a writer has ended or much has piled up.
-    pub(crate) fn settle_if_worth(&mut self, context: Context<'_>) {
-        if self.versions.as_ref().is_some_and(|versions| versions.wants_settling()) {
-            self.settle(context);
-        }
+    /// Whether so much is unsettled that a pass may pay.
+    pub(crate) fn is_settling_due(&self) -> bool {
+        self.versions.as_ref().is_some_and(|versions| versions.is_settling_due())
     }
 
-    /// A pending writer with changes here, if any.
-    pub(crate) fn pending_writer(&self) -> Option<u64> {
-        self.versions.as_ref().and_then(|versions| versions.pending_writer())
+    /// A writer with changes here that has not ended, if any.
+    pub(crate) fn open_writer(&self) -> Option<u64> {
+        self.versions.as_ref().and_then(|versions| versions.open_writer())
     }
 
     /// Memory of everything, in bytes.
@@ -304,38 +291,59 @@ impl Rows {
         size_of::<Self>() + self.store.bytes() + self.index.bytes() + versions * VERSION_BYTES
     }
 
-    /// The newest row of a key as the writer `own` (0: autocommit) meets it.
-    fn newest(&mut self, context: Context<'_>, hash: u64, key: KeyRef<'_>, own: u64) -> Newest {
+    /// The newest row of a key as the writer `own` (`None`: autocommit) meets it.
+    fn newest(
+        &mut self,
+        context: Context<'_>,
+        hash: u64,
+        key: KeyRef<'_>,
+        own: Option<&WriterCell>,
+    ) -> Newest {
+        let schema = context.schema;
         loop {
-            match self.newest_undecided(context.schema, hash, key, own) {
-                Newest::Undecided => self.settle(context),
-                newest => return newest,
+            let found = self.index.find(hash, |slot| self.store.has_key(schema, slot, key));
+            let Some(slot) = found else { return Newest::Absent(None) };
+            let Some(versions) = &mut self.versions else { return Newest::Live(slot) };
+            let hold = match versions.creation(slot, own) {
+                Hold::Free => match versions.ending(slot, own) {
+                    None => return Newest::Live(slot),
+                    Some(Hold::Free) => return Newest::Absent(Some(slot)),
+                    Some(hold) => hold,
+                },
+                hold => hold,
+            };
+            if let Hold::Blocked(id) = hold {
+                return Newest::Blocked(id);
+            }
+            if let Some(undone) = versions.undo_newest(slot) {
+                self.apply(schema, &undone);
             }
         }
     }
 
-    fn newest_undecided(
-        &self,
-        schema: &TableSchema,
-        hash: u64,
-        key: KeyRef<'_>,
-        own: u64,
-    ) -> Newest {
-        let Some(slot) = self.index.find(hash, |slot| self.store.has_key(schema, slot, key)) else {
-            return Newest::Absent(None);
-        };
-        let Some(versions) = &self.versions else { return Newest::Live(slot) };
-        match versions.creator(slot) {
-            Some((id, Fate::Pending)) if id != own => return Newest::Blocked(id),
-            Some((_, Fate::Aborted)) => return Newest::Undecided,
-            _ => {}
+    /// Changes dead rows and index as settling says.
+    fn apply(&mut self, schema: &TableSchema, settled: &Settled) {
+        match *settled {
+            Settled::Superseded(slot) => self.store.kill(slot),
+            Settled::Undone { slot, before } => {
+                self.store.kill(slot);
+                let hash = self.store.key_hash(schema, slot);
+                self.index.replace(hash, slot, before);
+            }
+            Settled::Gone(slot) => {
+                self.store.kill(slot);
+                let hash = self.store.key_hash(schema, slot);
+                self.index.remove(hash, slot);
+            }
         }
-        match versions.ender(slot) {
-            None => Newest::Live(slot),
-            Some((id, Fate::Pending)) if id != own => Newest::Blocked(id),
-            Some((_, Fate::Aborted)) => Newest::Undecided,
-            Some(_) => Newest::Absent(Some(slot)),
+    }
+
+    /// The mark of a writer that has not ended.
+    fn mark_of(&mut self, cell: &Arc<WriterCell>) -> Result<Mark> {
+        if cell.fate() != Fate::Pending {
+            return Err(ended());
         }
+        Ok(self.versions.get_or_insert_default().mark_of(cell))
     }
 
     /// The mark of a write that commits now, or `None` if no reader needs to tell it apart.
@@ -379,7 +387,7 @@ impl Rows {
         let before = match newest {
             Newest::Live(before) => Some(*before),
             Newest::Absent(before) => *before,
-            Newest::Blocked(_) | Newest::Undecided => None,
+            Newest::Blocked(_) => None,
         };
         match before {
             Some(before) => {
@@ -413,13 +421,12 @@ impl Rows {
     }
 
     fn is_created_for(&self, slot: Slot, snapshot: &Snapshot) -> bool {
-        let creator = self.versions.as_ref().and_then(|versions| versions.creator(slot));
-        creator.is_none_or(|(id, fate)| snapshot.sees(id, fate))
+        self.versions.as_ref().is_none_or(|versions| versions.is_created_for(slot, snapshot))
     }
 
     fn is_ended_for(&self, slot: Option<Slot>, snapshot: &Snapshot) -> bool {
-        let ender = slot.and_then(|slot| self.versions.as_ref().and_then(|all| all.ender(slot)));
-        ender.is_none_or(|(id, fate)| snapshot.sees(id, fate))
+        let both = slot.zip(self.versions.as_ref());
+        both.is_none_or(|(slot, versions)| versions.is_ended_for(slot, snapshot))
     }
 }
 

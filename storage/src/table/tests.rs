@@ -15,6 +15,8 @@ use arrow::{
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
+mod job_model;
+mod job_writers;
 mod network;
 
 use super::*;
@@ -314,7 +316,7 @@ fn get_many_answers_the_rows_it_found() {
             put(&table, WriteMode::Insert, key, &format!("v{key}")).unwrap();
         }
         let wanted: Vec<_> = (50..150).rev().chain([50]).collect();
-        let (found, rows) = table.get_many(&keys(&wanted), &[1]).unwrap();
+        let (found, rows) = table.get_many(&keys(&wanted), &[1], None).unwrap();
         let values = rows.column(0).as_string::<i32>();
         let mut pairs: Vec<_> = found.iter().zip(values.iter()).collect();
         pairs.sort_unstable();
@@ -322,7 +324,7 @@ fn get_many_answers_the_rows_it_found() {
         for (row, value) in pairs {
             assert_eq!(value.unwrap(), format!("v{}", wanted[*row as usize]));
         }
-        let (found, rows) = table.get_many(&keys(&[7, 200]), &[]).unwrap();
+        let (found, rows) = table.get_many(&keys(&[7, 200]), &[], None).unwrap();
         assert_eq!((found.len(), rows.num_rows()), (1, 1));
     }
 }

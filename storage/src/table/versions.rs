@@ -8,7 +8,16 @@
 //!                    slot 4 (ended by B)        readers other than B still see slot 4
 //! commit B, no view older:  slot 9 settled, slot 4 dead, nothing kept
 //! abort B:                  slot 9 dead, index ──→ slot 4
+//!
+//! a job:   index ──→ slot 15 (W3) ──→ slot 12 (W2) ──→ slot 9 (W1) ──→ slot 4
+//! W1 committed:             slot 4 dead       W1 and W2 wait for the same snapshot, both are
+//! all aborted:              index ──→ slot 4  published, no view between: slot 9 dead, 12 ──→ 4
 //! ```
+//! The chain of a key is linked both ways (`replaced` down, `successor` up), so that a row is taken
+//! out of its middle in one step and a pass over all unsettled rows is linear, whatever chains they
+//! form. A pass comes in slices: rows may be read and written between any two of them. It first
+//! takes what was ended, then what was created: a row counts as settled only once the row it
+//! replaced is gone.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,9 +25,13 @@ use std::{
     sync::Arc,
 };
 
+use foldhash::fast::FixedState;
+
 use super::{
+    compaction::ROWS_PER_SLICE,
     index::Slot,
-    writer::{Fate, Snapshot, WriterCell},
+    view::Snapshot,
+    writer_cell::{Fate, WriterCell},
 };
 
 /// Who made a change: a stamp, or the id of a writer that was pending with this bit.
@@ -34,9 +47,9 @@ pub(crate) struct Versions {
     /// Rows that not every reader has lost yet.
     ended: BTreeMap<Slot, End>,
     /// New slot → the slot of the same key before it.
-    replaced: HashMap<Slot, Slot>,
-    /// The writers behind marks that were pending when made.
-    cells: Vec<Arc<WriterCell>>,
+    replaced: HashMap<Slot, Slot, FixedState>,
+    /// Who is behind the marks, and how many rows bear each.
+    authors: BTreeMap<Mark, Author>,
     /// Number of entries from which settling is worth another pass.
     settle_at: usize,
 }
@@ -53,13 +66,65 @@ struct End {
     successor: Option<Slot>,
 }
 
-/// What became of unsettled rows; the caller changes index and dead rows accordingly.
+#[derive(Debug, Default)]
+struct Author {
+    /// `None` for a stamp.
+    cell: Option<Arc<WriterCell>>,
+    created: usize,
+    ended: usize,
+}
+
+/// What became of an unsettled row, which is dead now; the caller changes the index accordingly.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Settled {
-    /// An ended row that nobody needs; with `is_deleted` its key has no newer row.
-    Ended { slot: Slot, is_deleted: bool },
-    /// A row of an aborted writer; the key's entry goes back to `before`, or away.
-    Undone { slot: Slot, before: Option<Slot> },
+    /// Its key has a newer row.
+    Superseded(Slot),
+    /// It was the newest of its key, whose entry goes back to `before`.
+    Undone { slot: Slot, before: Slot },
+    /// It was the last of its key, whose entry goes away.
+    Gone(Slot),
+}
+
+/// What a writer may do with a row whose creation or end bears a mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// Build on it.
+    Free,
+    /// Wait for the writer of this id.
+    Blocked(u64),
+    /// First undo it: it was aborted.
+    Aborted,
+}
+
+/// Who sees a change, as far as settling goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Everybody,
+    Nobody,
+    Some,
+}
+
+/// A pass over everything unsettled, a slice at a time.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    /// What was committed up to here is seen by every view.
+    limit: u64,
+    phase: Phase,
+    /// Where the next slice begins.
+    next: Slot,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Ended,
+    Created,
+}
+
+impl Pass {
+    /// A pass that settles what was committed up to `limit`.
+    pub(crate) fn new(limit: u64) -> Self {
+        Self { limit, phase: Phase::Ended, next: 0 }
+    }
 }
 
 impl Versions {
@@ -68,10 +133,10 @@ impl Versions {
 
     /// The mark of a pending writer.
     pub(crate) fn mark_of(&mut self, cell: &Arc<WriterCell>) -> Mark {
-        if !self.cells.iter().any(|known| known.id() == cell.id()) {
-            self.cells.push(Arc::clone(cell));
-        }
-        cell.id() | WRITER_BIT
+        let mark = cell.id() | WRITER_BIT;
+        let author = self.authors.entry(mark).or_default();
+        author.cell.get_or_insert_with(|| Arc::clone(cell));
+        mark
     }
 
     /// Whether nothing is unsettled.
@@ -84,15 +149,15 @@ impl Versions {
         self.created.len() + self.ended.len()
     }
 
-    /// Whether a writer of this partition has ended, or so much piled up that a pass may pay.
-    pub(crate) fn wants_settling(&self) -> bool {
+    /// Whether so much piled up that a pass may pay.
+    pub(crate) fn is_settling_due(&self) -> bool {
         self.len() > self.settle_at.max(Self::SETTLE_MIN)
-            || self.cells.iter().any(|cell| cell.fate() != Fate::Pending)
     }
 
-    /// A pending writer of this partition, if there is one.
-    pub(crate) fn pending_writer(&self) -> Option<u64> {
-        self.cells.iter().find(|cell| cell.fate() == Fate::Pending).map(|cell| cell.id())
+    /// A writer with changes in this partition that has not ended, if there is one.
+    pub(crate) fn open_writer(&self) -> Option<u64> {
+        let mut used = self.authors.values().filter(|author| author.created + author.ended > 0);
+        used.find_map(|author| author.cell.as_ref().filter(|cell| cell.is_open()).map(|c| c.id()))
     }
 
     /// Row `slot` was created.
@@ -103,6 +168,7 @@ impl Versions {
                 end.successor = Some(slot);
             }
         }
+        self.authors.entry(mark).or_default().created += 1;
         if let Some((first, run)) = self.created.range_mut(..slot).next_back()
             && run.mark == mark
             && first + run.len == slot
@@ -115,38 +181,43 @@ impl Versions {
 
     /// Row `slot` was deleted or, with a successor, replaced.
     pub(crate) fn end(&mut self, slot: Slot, mark: Mark, successor: Option<Slot>) {
-        self.ended.insert(slot, End { mark, successor });
+        self.authors.entry(mark).or_default().ended += 1;
+        let earlier = self.ended.insert(slot, End { mark, successor });
+        assert!(earlier.is_none(), "a row was ended twice");
     }
 
-    /// Who created the row, if that is unsettled.
-    pub(crate) fn creator(&self, slot: Slot) -> Option<(u64, Fate)> {
-        self.created_mark(slot).map(|mark| self.who(mark))
+    /// What writer `own` (`None`: an autocommit) may do with a row as its creation goes.
+    pub(crate) fn creation(&self, slot: Slot, own: Option<&WriterCell>) -> Hold {
+        self.created_mark(slot).map_or(Hold::Free, |mark| self.hold(mark, own))
     }
 
-    /// Who ended the row, if anybody did.
-    pub(crate) fn ender(&self, slot: Slot) -> Option<(u64, Fate)> {
-        self.ended.get(&slot).map(|end| self.who(end.mark))
+    /// The same as its end goes; `None` if nobody ended it.
+    pub(crate) fn ending(&self, slot: Slot, own: Option<&WriterCell>) -> Option<Hold> {
+        self.ended.get(&slot).map(|end| self.hold(end.mark, own))
+    }
+
+    /// Whether readers do not all see the row in `slot` alike.
+    pub(crate) fn is_unsettled(&self, slot: Slot) -> bool {
+        self.created_mark(slot).is_some() || self.ended.contains_key(&slot)
+    }
+
+    /// Whether a reader sees that the row was created.
+    pub(crate) fn is_created_for(&self, slot: Slot, snapshot: &Snapshot) -> bool {
+        self.created_mark(slot).is_none_or(|mark| self.sees(snapshot, mark))
+    }
+
+    /// Whether a reader sees that the row, which somebody ended, was ended.
+    pub(crate) fn is_ended_for(&self, slot: Slot, snapshot: &Snapshot) -> bool {
+        self.ended.get(&slot).is_none_or(|end| self.sees(snapshot, end.mark))
     }
 
     /// The row of the same key that a reader sees, beginning at its newest slot.
     pub(crate) fn visible(&self, newest: Slot, snapshot: &Snapshot) -> Option<Slot> {
         let mut slot = newest;
-        // A writer may be flipped during the walk: what was unseen once stays unseen in it.
-        let mut unseen = None;
-        let mut sees = |mark: Mark| {
-            if unseen == Some(mark) {
-                return false;
-            }
-            let (id, fate) = self.who(mark);
-            let is_seen = snapshot.sees(id, fate);
-            if !is_seen && mark & WRITER_BIT != 0 {
-                unseen = Some(mark);
-            }
-            is_seen
-        };
         loop {
-            if self.created_mark(slot).is_none_or(&mut sees) {
-                let is_ended = self.ended.get(&slot).is_some_and(|end| sees(end.mark));
+            if self.is_created_for(slot, snapshot) {
+                let is_ended =
+                    self.ended.get(&slot).is_some_and(|end| self.sees(snapshot, end.mark));
                 return (!is_ended).then_some(slot);
             }
             slot = *self.replaced.get(&slot)?;
@@ -162,17 +233,25 @@ impl Versions {
     ) {
         // A run never spans two chunks, so that those starting inside are all there are.
         for (first, run) in self.created.range(slots.clone()) {
-            let (id, fate) = self.who(run.mark);
-            if !snapshot.sees(id, fate) {
+            if !self.sees(snapshot, run.mark) {
                 (*first..first + run.len).for_each(&mut hide);
             }
         }
         for (slot, end) in self.ended.range(slots) {
-            let (id, fate) = self.who(end.mark);
-            if snapshot.sees(id, fate) {
+            if self.sees(snapshot, end.mark) {
                 hide(*slot);
             }
         }
+    }
+
+    /// Number of rows that live but that a reader does not see.
+    pub(crate) fn hidden_count(&self, snapshot: &Snapshot) -> usize {
+        // Whoever sees the end of a row sees its creation: no row counts twice.
+        let hidden_by = |(mark, author): (&Mark, &Author)| match self.sees(snapshot, *mark) {
+            true => author.ended,
+            false => author.created,
+        };
+        self.authors.iter().map(hidden_by).sum()
     }
 
     /// Whether the creation of any row of `slots` is unsettled.
@@ -186,83 +265,61 @@ impl Versions {
             || self.ended.range(slots).next().is_some()
     }
 
-    /// Drops what every view sees alike and undoes aborted writers.
-    pub(crate) fn settle(&mut self, view_oldest: u64) -> Vec<Settled> {
-        let mut settled = Vec::new();
-        self.undo(&mut settled);
-        let cells = std::mem::take(&mut self.cells);
-        let resolve = |mark: Mark| match who(&cells, mark) {
-            (_, Fate::Committed(stamp)) if stamp <= view_oldest => None,
-            (_, Fate::Committed(stamp)) => Some(stamp),
-            _ => Some(mark),
-        };
-        self.created.retain(|_, run| match resolve(run.mark) {
-            Some(mark) => {
-                run.mark = mark;
-                true
+    /// Drops what every view sees alike and undoes aborted writers, one slice of a pass; answers
+    /// whether the pass is done.
+    pub(crate) fn settle_slice(&mut self, pass: &mut Pass, settled: &mut Vec<Settled>) -> bool {
+        let mut budget = ROWS_PER_SLICE;
+        while pass.phase == Phase::Ended {
+            if budget == 0 {
+                return false;
             }
-            None => false,
-        });
-        let replaced = &mut self.replaced;
-        self.ended.retain(|slot, end| {
-            if let Some(mark) = resolve(end.mark) {
-                end.mark = mark;
+            let slots = self.ended.range(pass.next..).map(|(slot, _)| *slot);
+            let slots: Vec<_> = slots.take(budget).collect();
+            slots.iter().for_each(|slot| self.settle_end(*slot, pass.limit, settled));
+            budget -= slots.len();
+            match slots.last() {
+                Some(last) if budget == 0 => pass.next = last.saturating_add(1),
+                // Compaction may have moved a row to a slot that the pass was past.
+                _ if self.has_settled_end(pass.limit) => pass.next = 0,
+                _ => (pass.phase, pass.next) = (Phase::Created, 0),
+            }
+        }
+        while budget > 0 {
+            let Some((first, run)) = self.created.range(pass.next..).next() else {
+                self.authors.retain(|_, author| author.created + author.ended > 0);
+                self.settle_at = 2 * self.len();
                 return true;
+            };
+            let (first, run) = (*first, *run);
+            match self.verdict(run.mark, pass.limit) {
+                Verdict::Some => {
+                    pass.next = first + run.len;
+                    budget -= 1;
+                }
+                Verdict::Everybody => {
+                    self.created.remove(&first);
+                    self.author(run.mark).created -= run.len as usize;
+                    budget -= 1;
+                }
+                Verdict::Nobody => {
+                    let slots = (first..first + run.len).rev().take(budget);
+                    budget -= slots.len();
+                    slots.for_each(|slot| settled.push(self.undo(slot)));
+                }
             }
-            if let Some(successor) = end.successor {
-                replaced.remove(&successor);
-            }
-            settled.push(Settled::Ended { slot: *slot, is_deleted: end.successor.is_none() });
-            false
-        });
-        self.cells = cells;
-        let (created, ended) = (&self.created, &self.ended);
-        let is_used = |mark: Mark| {
-            created.values().any(|run| run.mark == mark)
-                || ended.values().any(|end| end.mark == mark)
-        };
-        self.cells.retain(|cell| is_used(cell.id() | WRITER_BIT));
-        self.settle_at = 2 * self.len();
-        settled
+        }
+        false
     }
 
-    /// Takes back everything that aborted writers did.
-    fn undo(&mut self, settled: &mut Vec<Settled>) {
-        if !self.cells.iter().any(|cell| cell.fate() == Fate::Aborted) {
-            return;
+    /// Takes back what an aborted writer did to the newest row of a key; `None` if it only ended
+    /// it. There may be more to undo below.
+    pub(crate) fn undo_newest(&mut self, slot: Slot) -> Option<Settled> {
+        let is_aborted = |mark: Mark| self.verdict(mark, 0) == Verdict::Nobody;
+        if self.created_mark(slot).is_some_and(is_aborted) {
+            return Some(self.undo(slot));
         }
-        let cells = &self.cells;
-        let is_aborted = |mark: Mark| who(cells, mark).1 == Fate::Aborted;
-        let aborted_runs: Vec<_> = self
-            .created
-            .iter()
-            .filter(|(_, run)| is_aborted(run.mark))
-            .map(|(first, run)| *first..first + run.len)
-            .collect();
-        let slots = || aborted_runs.iter().flat_map(Clone::clone);
-        for slot in slots() {
-            // Its own earlier rows of the same key go too: back to the first of another writer.
-            let mut before = self.replaced.get(&slot).copied();
-            while let Some(candidate) = before
-                && self.creator(candidate).is_some_and(|(_, fate)| fate == Fate::Aborted)
-            {
-                before = self.replaced.get(&candidate).copied();
-            }
-            settled.push(Settled::Undone { slot, before });
-        }
-        self.ended.retain(|_, end| !is_aborted(end.mark));
-        for slot in slots() {
-            self.ended.remove(&slot);
-            if let Some(before) = self.replaced.remove(&slot)
-                && let Some(end) = self.ended.get_mut(&before)
-                && end.successor == Some(slot)
-            {
-                end.successor = None;
-            }
-        }
-        for run in &aborted_runs {
-            self.created.remove(&run.start);
-        }
+        self.remove_end(slot);
+        None
     }
 
     /// Row `old` lives on as `new` (compaction). Only for rows whose creation is settled.
@@ -275,23 +332,142 @@ impl Versions {
         }
     }
 
+    fn settle_end(&mut self, slot: Slot, limit: u64, settled: &mut Vec<Settled>) {
+        let Some(end) = self.ended.get(&slot).copied() else { return };
+        match self.verdict(end.mark, limit) {
+            // What is still said of its creation is dropped with the run.
+            Verdict::Everybody => settled.push(self.unlink(slot)),
+            // With a successor, the end is taken back when that is undone.
+            Verdict::Nobody if end.successor.is_none() => drop(self.remove_end(slot)),
+            Verdict::Nobody => {}
+            Verdict::Some => {
+                let creator = self.created_mark(slot);
+                if creator.is_some_and(|mark| self.are_seen_together(mark, end.mark, limit)) {
+                    self.uncreate(slot);
+                    settled.push(self.unlink(slot));
+                }
+            }
+        }
+    }
+
+    /// Whether no reader sees what the first mark did without what the second did.
+    fn are_seen_together(&self, one: Mark, two: Mark, limit: u64) -> bool {
+        one == two
+            || match (self.cell(one), self.cell(two)) {
+                (Some(one), Some(two)) => one.is_seen_with(two, limit),
+                _ => false,
+            }
+    }
+
+    /// Takes back the creation of a row.
+    fn undo(&mut self, slot: Slot) -> Settled {
+        self.uncreate(slot);
+        let undone = self.unlink(slot);
+        if let Settled::Undone { before, .. } = undone
+            && let Some(end) = self.ended.get(&before)
+            && self.verdict(end.mark, 0) == Verdict::Nobody
+        {
+            self.remove_end(before);
+        }
+        undone
+    }
+
+    /// Takes a row out of the chain of its key.
+    fn unlink(&mut self, slot: Slot) -> Settled {
+        let successor = self.remove_end(slot).and_then(|end| end.successor);
+        let before = self.replaced.remove(&slot);
+        if let Some(before) = before
+            && let Some(end) = self.ended.get_mut(&before)
+        {
+            end.successor = successor;
+        }
+        match (successor, before) {
+            (Some(successor), Some(before)) => {
+                self.replaced.insert(successor, before);
+                Settled::Superseded(slot)
+            }
+            (Some(successor), None) => {
+                self.replaced.remove(&successor);
+                Settled::Superseded(slot)
+            }
+            (None, Some(before)) => Settled::Undone { slot, before },
+            (None, None) => Settled::Gone(slot),
+        }
+    }
+
+    fn remove_end(&mut self, slot: Slot) -> Option<End> {
+        let end = self.ended.remove(&slot)?;
+        self.author(end.mark).ended -= 1;
+        Some(end)
+    }
+
+    /// Nothing is said of the creation of a row any more.
+    fn uncreate(&mut self, slot: Slot) {
+        let Some((first, run)) = self.created.range_mut(..=slot).next_back() else { return };
+        let (first, Run { len, mark }) = (*first, *run);
+        if slot >= first + len {
+            return;
+        }
+        match slot - first {
+            0 => drop(self.created.remove(&first)),
+            before => run.len = before,
+        }
+        let after = first + len - slot - 1;
+        if after > 0 {
+            self.created.insert(slot + 1, Run { len: after, mark });
+        }
+        self.author(mark).created -= 1;
+    }
+
+    /// Whether an end is left that every view sees.
+    fn has_settled_end(&self, limit: u64) -> bool {
+        let mut authors = self.authors.iter().filter(|(_, author)| author.ended > 0);
+        authors.any(|(mark, _)| self.verdict(*mark, limit) == Verdict::Everybody)
+    }
+
+    fn verdict(&self, mark: Mark, limit: u64) -> Verdict {
+        let stamp = match self.cell(mark).map(|cell| cell.fate()) {
+            None => mark,
+            Some(Fate::Committed { stamp, .. }) => stamp,
+            Some(Fate::Aborted) => return Verdict::Nobody,
+            Some(Fate::Pending | Fate::Published(_)) => return Verdict::Some,
+        };
+        if stamp <= limit { Verdict::Everybody } else { Verdict::Some }
+    }
+
+    fn hold(&self, mark: Mark, own: Option<&WriterCell>) -> Hold {
+        let Some(cell) = self.cell(mark) else { return Hold::Free };
+        match cell.fate() {
+            Fate::Committed { .. } => Hold::Free,
+            Fate::Aborted => Hold::Aborted,
+            Fate::Pending | Fate::Published(_) => match own {
+                Some(own) if own.may_build_on(cell) => Hold::Free,
+                _ => Hold::Blocked(cell.id()),
+            },
+        }
+    }
+
+    fn sees(&self, snapshot: &Snapshot, mark: Mark) -> bool {
+        match self.cell(mark) {
+            Some(cell) => snapshot.sees(cell),
+            None => snapshot.sees_stamp(mark),
+        }
+    }
+
     fn created_mark(&self, slot: Slot) -> Option<Mark> {
         let (first, run) = self.created.range(..=slot).next_back()?;
         (slot < first + run.len).then_some(run.mark)
     }
 
-    fn who(&self, mark: Mark) -> (u64, Fate) {
-        who(&self.cells, mark)
+    /// The writer behind a mark; `None` behind a stamp.
+    fn cell(&self, mark: Mark) -> Option<&WriterCell> {
+        if mark & WRITER_BIT == 0 {
+            return None;
+        }
+        self.authors.get(&mark)?.cell.as_deref()
     }
-}
 
-/// Id (0 for a bare stamp) and fate behind a mark.
-fn who(cells: &[Arc<WriterCell>], mark: Mark) -> (u64, Fate) {
-    if mark & WRITER_BIT == 0 {
-        return (0, Fate::Committed(mark));
+    fn author(&mut self, mark: Mark) -> &mut Author {
+        self.authors.entry(mark).or_default()
     }
-    let id = mark & !WRITER_BIT;
-    let cell = cells.iter().find(|cell| cell.id() == id);
-    // A cell stays as long as a mark of it does, see `settle`.
-    (id, cell.map_or(Fate::Aborted, |cell| cell.fate()))
 }
