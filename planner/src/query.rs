@@ -144,10 +144,7 @@ impl BoundQuery {
 
     /// Starts it under the session's present view.
     pub fn execute(self, session: &Session) -> Result<RowStream> {
-        let view = match &session.writer {
-            Some(writer) => writer.read_view(),
-            None => self.grid.read_view(),
-        };
+        let view = session.read_view(&self.grid);
         self.execute_with(StatementView { view, returned: Vec::new() })
     }
 

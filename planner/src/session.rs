@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use storage::table::Writer;
+use storage::{
+    Grid,
+    table::{ReadMode, ReadView, Writer},
+};
 
 use crate::{Error, Result};
 
@@ -41,6 +44,8 @@ pub struct Session {
     /// Settings by lower-case name (`timezone`, `search_path`, `read_mode`, `statement_timeout`,
     /// `application_name` …); validated by `Session::set`.
     pub settings: BTreeMap<String, String>,
+    /// The setting `read_mode`: what SELECT sees of jobs; statements that write read durable rows.
+    pub read_mode: ReadMode,
     /// The writer of the open block, once a statement of it has written.
     pub writer: Option<Arc<Writer>>,
     /// Whether BEGIN is in force.
@@ -56,3 +61,17 @@ pub struct Session {
     /// What stops planning.
     pub interrupt: Interrupt,
 }
+
+impl Session {
+    /// What a SELECT sees now: in its read mode, with the open block's own changes.
+    pub fn read_view(&self, grid: &Grid) -> ReadView {
+        let view = match &self.writer {
+            Some(writer) => writer.read_view(),
+            None => grid.read_view(),
+        };
+        view.in_mode(self.read_mode)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use std::{
 
 use pgwire::messages::response::TransactionStatus;
 use planner::{Error, OutputColumn, Prepared, Result};
-use storage::Datum;
+use storage::{Datum, table::ReadMode};
 
 use crate::{
     rows::RowSource,
@@ -255,6 +255,8 @@ impl Session {
         self.statement_timeout = duration("statement_timeout");
         self.idle_in_block_timeout = duration("idle_in_transaction_session_timeout");
         self.idle_timeout = duration("idle_session_timeout");
+        let is_durable = settings.get("read_mode").is_some_and(|mode| mode == "durable");
+        self.planner.read_mode = if is_durable { ReadMode::Durable } else { ReadMode::Provisional };
         let zone = settings.get("timezone").and_then(|name| TimeZone::of_setting(name).ok());
         self.zone = zone.unwrap_or(TimeZone::Utc);
     }
@@ -342,6 +344,22 @@ mod tests {
         assert_eq!(session.statement_timeout, None);
         session.leave_block(false);
         assert_eq!(session.statement_timeout, Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn the_planner_reads_as_the_setting_says_at_the_moment() {
+        let mut session = session();
+        assert_eq!(session.planner.read_mode, ReadMode::Provisional);
+        session.set("read_mode", Some("Durable"), false).unwrap();
+        assert_eq!(session.planner.read_mode, ReadMode::Durable);
+        session.enter_block(Block::Explicit, 0);
+        session.set("read_mode", Some("provisional"), true).unwrap();
+        assert_eq!(session.planner.read_mode, ReadMode::Provisional);
+        session.leave_block(true);
+        assert_eq!(session.planner.read_mode, ReadMode::Durable);
+        assert_eq!(session.set("read_mode", Some("newest"), false).unwrap_err().code, "22023");
+        session.reset_all();
+        assert_eq!(session.planner.read_mode, ReadMode::Provisional);
     }
 
     #[test]

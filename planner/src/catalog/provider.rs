@@ -245,8 +245,11 @@ impl ExecutionPlan for GridScan {
     fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
         let mut statistics = Statistics::new_unknown(self.properties.eq_properties.schema());
         if partition.is_none() {
-            let rows = self.table.stats().rows as usize;
-            statistics.num_rows = match self.is_count_exact {
+            let stats = self.table.stats();
+            let rows = stats.rows as usize;
+            // Provisional and durable readers may see different rows of a job.
+            statistics.num_rows = match self.is_count_exact && stats.rows == stats.rows_provisional
+            {
                 true => Precision::Exact(rows),
                 false => Precision::Inexact(rows),
             };

@@ -21,7 +21,8 @@ use crate::{
     rules,
 };
 
-struct NoSessions;
+/// A server without connections.
+pub struct NoSessions;
 
 impl SessionDirectory for NoSessions {
     fn sessions(&self) -> Vec<SessionInfo> {

@@ -127,8 +127,14 @@ impl KeyedPlan {
         let Some(key) = self.key(key, values)? else {
             return Ok(KeyedOutcome { rows: Vec::new(), tag: "SELECT 0".to_owned() });
         };
-        let view = session.writer.as_ref().map(|writer| writer.read_view());
-        Ok(match self.table.get(&key, &self.projection, view.as_ref())? {
+        let found = match &session.writer {
+            Some(_) => {
+                let view = session.read_view(&self.grid);
+                self.table.get(&key, &self.projection, Some(&view))?
+            }
+            None => self.table.get_newest(&key, &self.projection, session.read_mode)?,
+        };
+        Ok(match found {
             Some((_, row)) => KeyedOutcome { rows: vec![row], tag: "SELECT 1".to_owned() },
             None => KeyedOutcome { rows: Vec::new(), tag: "SELECT 0".to_owned() },
         })
