@@ -11,6 +11,7 @@ mod source;
 mod statement;
 mod unbuilt;
 pub mod widths;
+mod written_out;
 
 pub use copy::{CopyDirection, CopyStatement};
 pub use dialect::TidewaterDialect;

@@ -13,6 +13,7 @@ use datafusion::{
 use super::{
     fold,
     limits::{at_most, too_complex},
+    written_out,
 };
 use crate::{Error, Result, dml::placeholder};
 
@@ -206,8 +207,8 @@ fn check_targets(count: usize) -> Result<()> {
     }
 }
 
-/// Refuses a plan that has grown beyond all reason through names that stand for queries (54001), or
-/// that answers too many columns (54011). Time is bounded by the limit, not by the plan.
+/// Refuses a plan that has grown beyond all reason through names that stand for queries or columns
+/// (54001), or that answers too many columns (54011). Time is bounded by the limit, not by the plan.
 pub fn check_plan(plan: &LogicalPlan) -> Result<()> {
     check_targets(plan.schema().fields().len())?;
     let mut steps = 0;
@@ -222,7 +223,7 @@ pub fn check_plan(plan: &LogicalPlan) -> Result<()> {
         true => Err(too_complex(format!(
             "With its WITH queries and views written out, it has more than {PLAN_STEPS_MAX} steps."
         ))),
-        false => Ok(()),
+        false => written_out::check(plan),
     }
 }
 
