@@ -212,6 +212,12 @@ impl Connection {
             return Ok("SET");
         }
         self.session.set(name, value, is_local)?;
+        if let Some(value) = value
+            && let Some(kept) = settings::truncated(name, value)
+        {
+            let message = format!("identifier \"{value}\" will be truncated to \"{kept}\"");
+            self.outbound.notice("42622", &message, Severity::Notice);
+        }
         self.report_setting(name);
         Ok(if value.is_some() { "SET" } else { "RESET" })
     }

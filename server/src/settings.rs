@@ -10,11 +10,19 @@ use crate::wire::types::TimeZone;
 /// What PostgreSQL's version a client may count on, and ours.
 pub const SERVER_VERSION: &str = concat!("15.0 (Tidewater ", env!("CARGO_PKG_VERSION"), ")");
 
+/// Longest name, in bytes, as in PostgreSQL.
+const NAME_BYTES_MAX: usize = 63;
+
+/// Longest name of a time zone, in bytes, as in PostgreSQL.
+const ZONE_BYTES_MAX: usize = 255;
+
 /// What a setting accepts.
 #[derive(Debug, Clone, Copy)]
 enum Accepts {
     /// Any text.
     Text,
+    /// A name: see [`clean_name`].
+    Name,
     /// One of these words, compared without case.
     Words(&'static [&'static str]),
     /// A time in ms, or with a unit.
@@ -51,7 +59,7 @@ const SETTINGS: &[Setting] = &[
     reported("server_version", SERVER_VERSION, Accepts::Nothing),
     reported("server_encoding", "UTF8", Accepts::Nothing),
     reported("client_encoding", "UTF8", Accepts::Encoding),
-    reported("application_name", "", Accepts::Text),
+    reported("application_name", "", Accepts::Name),
     reported("default_transaction_read_only", "off", Accepts::Words(&["off"])),
     reported("in_hot_standby", "off", Accepts::Nothing),
     reported("is_superuser", "on", Accepts::Nothing),
@@ -115,6 +123,7 @@ pub fn validate(name: &str, value: &str) -> Result<String> {
     };
     match setting.accepts {
         Accepts::Text => Ok(value.to_owned()),
+        Accepts::Name => Ok(clean_name(value)),
         Accepts::Words(words) => {
             let word = match value.to_ascii_lowercase().as_str() {
                 "true" | "yes" if words.contains(&"on") => "on".to_owned(),
@@ -127,6 +136,9 @@ pub fn validate(name: &str, value: &str) -> Result<String> {
         }
         Accepts::Duration => Ok(duration_ms(value).ok_or_else(refused)?.to_string()),
         Accepts::Zone => {
+            if value.len() > ZONE_BYTES_MAX {
+                return Err(refused());
+            }
             TimeZone::of_setting(value)?;
             Ok(value.to_owned())
         }
@@ -151,6 +163,21 @@ pub fn validate(name: &str, value: &str) -> Result<String> {
             Err(Error::new("55P02", format!("parameter \"{}\" cannot be changed", setting.name)))
         }
     }
+}
+
+/// The beginning of a name that is longer than a name may be, as PostgreSQL cuts identifiers; `None`
+/// if the setting takes the value whole. What is reported has to stay short: clients take a long
+/// ParameterStatus for a broken connection.
+pub fn truncated<'a>(name: &str, value: &'a str) -> Option<&'a str> {
+    let is_name = find(name).is_ok_and(|setting| matches!(setting.accepts, Accepts::Name));
+    let end = value.floor_char_boundary(NAME_BYTES_MAX);
+    (is_name && end < value.len()).then(|| &value[..end])
+}
+
+/// A name as PostgreSQL keeps it: cut, each byte that is no printable ASCII a question mark.
+fn clean_name(value: &str) -> String {
+    let bytes = value.as_bytes()[..value.floor_char_boundary(NAME_BYTES_MAX)].iter();
+    bytes.map(|byte| if matches!(byte, b' '..=b'~') { char::from(*byte) } else { '?' }).collect()
 }
 
 /// The default of a setting; 42704 if there is no such setting.
@@ -188,6 +215,29 @@ mod tests {
         assert_eq!(validate("server_version", "16").unwrap_err().code, "55P02");
         assert_eq!(validate("no_such", "1").unwrap_err().code, "42704");
         assert_eq!(validate("transaction_isolation", "serializable").unwrap_err().code, "22023");
+    }
+
+    #[test]
+    fn names_are_cut_and_cleaned_as_in_postgresql() {
+        let long = "a".repeat(1_000_000);
+        assert_eq!(validate("application_name", &long).unwrap(), long[..63]);
+        assert_eq!(truncated("Application_Name", &long), Some(&long[..63]));
+        assert_eq!(truncated("search_path", &long), None);
+        assert_eq!(truncated("application_name", &long[..63]), None);
+        assert_eq!(validate("application_name", "\u{e4}b\tc~ \u{7f}").unwrap(), "??b?c~ ?");
+        // A character is not cut in two.
+        let umlauts = "\u{e4}".repeat(40);
+        assert_eq!(validate("application_name", &umlauts).unwrap(), "?".repeat(62));
+    }
+
+    #[test]
+    fn no_reported_setting_grows_long() {
+        for name in reported_names() {
+            for value in ["a".repeat(100_000), format!("{}1", "0".repeat(100_000))] {
+                let stored = validate(name, &value).unwrap_or_default();
+                assert!(stored.len() <= ZONE_BYTES_MAX, "{name}");
+            }
+        }
     }
 
     #[test]
