@@ -2,7 +2,7 @@
 //! queries, views), counted before anything rewrites the plan: a short text can stand for a plan of
 //! any size.
 
-use std::ops::ControlFlow;
+use std::{collections::HashSet, ops::ControlFlow};
 
 use datafusion::{
     common::tree_node::TreeNodeRecursion,
@@ -39,6 +39,11 @@ const CASE_BRANCHES_MAX: usize = 5_000;
 /// once as a part of what it stands in.
 const SUBQUERY_DEPTH_MAX: usize = 16;
 
+/// Most different windows of a query; any number of functions may share one. Each is a step that
+/// sorts, and knows the orders of those below it and of their columns: time and memory grow with
+/// more than the square of their number.
+const WINDOWS_MAX: usize = 128;
+
 /// Most relations of a query, with WITH queries written out in each place where they are named:
 /// eleven of them, each joining the one before with itself, read the first 1024 times.
 const RELATIONS_MAX: usize = 1_000;
@@ -61,6 +66,8 @@ pub fn check_query(query: &Query) -> Result<()> {
 struct Widths {
     with_queries: usize,
     subquery_depth: usize,
+    /// Windows met so far, as text.
+    windows: HashSet<String>,
     /// The query being visited, and those around it.
     scopes: Vec<Scope>,
 }
@@ -118,6 +125,10 @@ impl Visitor for Widths {
         match expr {
             Expr::Case { conditions, .. } => {
                 flow(at_most(conditions.len(), CASE_BRANCHES_MAX, "branches of one CASE"))
+            }
+            Expr::Function(ast::Function { over: Some(window), .. }) => {
+                self.windows.insert(window.to_string());
+                flow(at_most(self.windows.len(), WINDOWS_MAX, "different windows"))
             }
             _ if is_subquery(expr) => {
                 self.subquery_depth += 1;
@@ -178,7 +189,7 @@ fn check_values(values: &ast::Values) -> Result<()> {
     let width = values.rows.first().map_or(0, |row| row.content.len());
     check_targets(width)?;
     // The wire bounds the number of parameters.
-    let is_computed = |cell: &&Expr| !is_literal(cell) && placeholder(cell).is_none();
+    let is_computed = |cell: &&Expr| !is_literal(cell) && !is_parameter(cell);
     let computed = values.rows.iter().flat_map(|row| &row.content).filter(is_computed);
     at_most(computed.count(), COMPUTED_VALUES_MAX, "expressions in VALUES that are no literals")
         .map_err(|error| error.with_hint("Load many rows with COPY."))
@@ -193,6 +204,14 @@ pub fn is_literal(expr: &Expr) -> bool {
                 if matches!(value.value, ast::Value::Number(..)))
         }
         _ => false,
+    }
+}
+
+/// Whether an expression is `$n`, or that as a value of the type it is known to have.
+fn is_parameter(expr: &Expr) -> bool {
+    match expr {
+        Expr::Cast { expr, .. } => is_parameter(expr),
+        expr => placeholder(expr).is_some(),
     }
 }
 
@@ -211,14 +230,16 @@ fn check_targets(count: usize) -> Result<()> {
 /// (54001), or that answers too many columns (54011). Time is bounded by the limit, not by the plan.
 pub fn check_plan(plan: &LogicalPlan) -> Result<()> {
     check_targets(plan.schema().fields().len())?;
-    let mut steps = 0;
-    plan.apply_with_subqueries(|_| {
+    let (mut steps, mut windows) = (0, 0);
+    plan.apply_with_subqueries(|step| {
         steps += 1;
+        windows += usize::from(matches!(step, LogicalPlan::Window(_)));
         Ok(match steps > PLAN_STEPS_MAX {
             true => TreeNodeRecursion::Stop,
             false => TreeNodeRecursion::Continue,
         })
     })?;
+    at_most(windows, WINDOWS_MAX, "different windows, with WITH queries and views written out")?;
     match steps > PLAN_STEPS_MAX {
         true => Err(too_complex(format!(
             "With its WITH queries and views written out, it has more than {PLAN_STEPS_MAX} steps."
@@ -271,9 +292,20 @@ mod tests {
         let branches = "WHEN 1 THEN 2 ".repeat(5_001);
         assert_eq!(code(&format!("SELECT CASE k {branches} END FROM t")), Some("54001"));
         assert_eq!(code(&format!("VALUES ({})", vec!["1"; 1665].join(","))), Some("54011"));
+        let windows = |count: usize, order: fn(usize) -> String| {
+            let sums: Vec<String> =
+                (0..count).map(|n| format!("sum(k) OVER (ORDER BY {})", order(n))).collect();
+            code(&format!("SELECT {} FROM t", sums.join(",")))
+        };
+        assert_eq!(windows(128, |n| format!("k + {n}")), None);
+        assert_eq!(windows(129, |n| format!("k + {n}")), Some("54001"));
+        assert_eq!(windows(1_000, |_| "k".to_owned()), None);
         let calls = vec!["(abs(1))"; 10_001].join(",");
         assert_eq!(code(&format!("VALUES {calls}")), Some("54001"));
         let literals = vec!["(1)"; 10_001].join(",");
         assert_eq!(code(&format!("VALUES {literals}")), None);
+        let parameters: Vec<String> =
+            (1..=20_000).map(|n| format!("(CAST(${n} AS BIGINT))")).collect();
+        assert_eq!(code(&format!("VALUES {}", parameters.join(","))), None);
     }
 }
