@@ -29,6 +29,7 @@ use crate::{
         external, interval, math,
         text::bool_letter,
     },
+    types::NUMERIC_PRECISION_MAX,
 };
 
 /// Operators while SQL is planned: DataFusion asks for the type of `k + '3'` there and then.
@@ -240,24 +241,56 @@ pub fn function(mut function: ScalarFunction, schema: &DFSchema) -> Result<Trans
 fn rounding(function: &ScalarFunction, schema: &DFSchema) -> Option<Expr> {
     let name = function.func.name();
     let (value, places) = match function.args.as_slice() {
-        [value] => (value, 0),
-        [value, places] if name == "round" => (value, constant_places(places)?),
+        [value] => (value, None),
+        [value, places] if matches!(name, "round" | "trunc") => (value, Some(places)),
         _ => return None,
     };
     let data_type = value.get_type_if_known(schema)?;
-    match data_type {
-        DataType::Decimal128(_, scale) if name == "round" && (0..scale).contains(&places) => {
-            let field = Arc::new(Field::new("", DataType::Decimal128(38, places), true));
-            Some(call(cast_function(&field), vec![value.clone()]))
+    match (data_type, places) {
+        (DataType::Decimal128(digits, scale), Some(places)) => {
+            rounded_to(function, value, (digits, scale), constant_places(places)?)
         }
-        DataType::Decimal128(..) if function.args.len() == 1 => {
+        (integer, Some(places)) if integer.is_signed_integer() => {
+            let digits = numeric::integer_digits(&integer);
+            rounded_to(function, value, (digits, 0), constant_places(places)?)
+        }
+        (DataType::Decimal128(..), None) if name == "round" => Some(to_numeric(value.clone(), 0)),
+        (DataType::Decimal128(..), None) => {
             Some(call(math::whole_numeric(name)?, vec![value.clone()]))
         }
-        DataType::Float32 | DataType::Float64 if name == "round" && function.args.len() == 1 => {
+        (DataType::Float32 | DataType::Float64, None) if name == "round" => {
             Some(call(math::round_even(), vec![value.clone()]))
         }
         _ => None,
     }
+}
+
+/// `round` or `trunc` of a NUMERIC of these digits and scale to so many places behind the point, or
+/// before it if they are negative. `None` if that takes more digits than a NUMERIC has.
+fn rounded_to(
+    function: &ScalarFunction,
+    value: &Expr,
+    (digits, scale): (u8, i8),
+    places: i8,
+) -> Option<Expr> {
+    let added = places.saturating_sub(scale);
+    if added >= 0 {
+        let fits = i16::from(digits) + i16::from(added) <= i16::from(NUMERIC_PRECISION_MAX);
+        return fits.then(|| to_numeric(value.clone(), places));
+    }
+    if function.func.name() == "round" && places >= 0 {
+        return Some(to_numeric(value.clone(), places));
+    }
+    // DataFusion keeps the type, which has to have room: 95 becomes 100.
+    let mut function = function.clone();
+    *function.args.first_mut()? = to_numeric(value.clone(), scale);
+    Some(to_numeric(Expr::ScalarFunction(function), places.max(0)))
+}
+
+/// An expression as NUMERIC with so many places behind the point.
+fn to_numeric(value: Expr, places: i8) -> Expr {
+    let data_type = DataType::Decimal128(NUMERIC_PRECISION_MAX, places);
+    call(cast_function(&Arc::new(Field::new("", data_type, true))), vec![value])
 }
 
 /// A small constant.
