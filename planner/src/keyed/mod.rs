@@ -9,6 +9,7 @@
 //! A statement that is not of these shapes is simply not keyed: nothing here is an error of the
 //! user's unless the shape fits.
 
+mod attempts;
 mod compile;
 mod conflict;
 mod plan;

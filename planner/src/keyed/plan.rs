@@ -9,13 +9,11 @@ use storage::{
 };
 
 use super::{
+    attempts::Attempts,
     conflict::{ConflictUpdate, apply},
     value::{Column, Scope, Value, fits},
 };
 use crate::{Error, OutputColumn, Result, Session, SqlType, catalog::provider::visible_schema};
-
-/// How often a read-compute-write starts again when the row changed meanwhile.
-const ATTEMPTS_MAX: usize = 64;
 
 /// A statement about one full key, found at prepare time.
 #[derive(Debug)]
@@ -192,7 +190,7 @@ impl KeyedPlan {
         }
         let record = self.table.record();
         let key: Vec<Datum> = record.key.iter().map(|column| row[*column].clone()).collect();
-        for _ in 0..ATTEMPTS_MAX {
+        for () in Attempts::new(&self.grid) {
             let (write, written) = match self.table.get(&key, &self.all(), None)? {
                 None => {
                     let write = KeyedWrite::Put { mode: WriteMode::Insert, row: row.clone() };
@@ -233,7 +231,7 @@ impl KeyedPlan {
             self.modify(&writer, &view, &key, Some(&row))?;
             return Ok(self.outcome("UPDATE", 1, &row));
         }
-        for _ in 0..ATTEMPTS_MAX {
+        for () in Attempts::new(&self.grid) {
             let Some((version, row)) = self.table.get(&key, &self.all(), None)? else {
                 return Ok(tagged("UPDATE", 0));
             };

@@ -174,3 +174,16 @@ fn statements_that_write_read_durable_rows_and_respect_those_of_a_job() {
     world.rows(&mut session, "UPDATE t SET v = v + 1 WHERE k = 1");
     assert_eq!(world.rows(&mut session, "SELECT v FROM t WHERE k = 1"), [[11]]);
 }
+
+#[test]
+fn an_update_waits_for_a_job_no_longer_than_two_snapshots_take() {
+    let world = World::new();
+    let clock = Env::real().clock;
+    let began_at = clock.monotonic_nanos();
+    let update = "UPDATE t SET v = v + 1 WHERE k = 1";
+    let refused = run(&world.planner, &mut session(PROVISIONAL), update);
+    assert_eq!(refused.unwrap_err().code, "40001");
+    let seconds = (clock.monotonic_nanos() - began_at) / 1_000_000_000;
+    // Two seconds, and as many again for a busy machine.
+    assert!((1..5).contains(&seconds), "{seconds} s");
+}
