@@ -374,3 +374,44 @@ fn sinks_publish_and_readers_read_while_snapshots_commit() {
         assert_eq!(grid.unsettled_count(), 0);
     }
 }
+
+#[test]
+fn an_abort_leaves_nothing_of_a_sink_that_writes_at_that_moment() {
+    for owners in BOTH_WAYS {
+        let grid = grid(owners);
+        let table = table(&grid);
+        for round in 0..20 {
+            let job = grid.job_writers("j");
+            let published = std::sync::atomic::AtomicU32::new(0);
+            std::thread::scope(|scope| {
+                for sink in 0..2 {
+                    let (job, table, published) = (&job, &table, &published);
+                    scope.spawn(move || {
+                        let rows: Vec<_> = (0..2000).map(|key| (key * 2 + sink, "a")).collect();
+                        let rows = batch(&rows);
+                        let flush = || {
+                            let writer = job.begin(0);
+                            table.write_batch(&writer, WriteMode::Upsert, &rows)?;
+                            job.publish(writer)
+                        };
+                        let error = loop {
+                            match flush() {
+                                Ok(()) => drop(published.fetch_add(1, Ordering::SeqCst)),
+                                Err(error) => break error,
+                            }
+                        };
+                        assert!(matches!(error, Error::WrongState(_)), "{error:?}");
+                    });
+                }
+                while published.load(Ordering::SeqCst) < 1 + round % 3 {
+                    std::thread::yield_now();
+                }
+                job.abort();
+            });
+            assert_eq!(grid.unsettled_count(), 0, "round {round}");
+            // A partition may have been about to begin.
+            grid.maintain().unwrap();
+            assert_eq!(table.stats(), TableStats::default(), "round {round}");
+        }
+    }
+}
