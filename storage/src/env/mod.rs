@@ -1,11 +1,13 @@
-//! The only doors to the outside world: clock, randomness, threads and the network between owners
-//! (sockets and files follow with their first user). Everything else in the workspace gets time and chance from here.
+//! The only doors to the outside world: clock, randomness, threads, the network between owners, and
+//! the places where a test tears things down (sockets and files follow with their first user). Everything else in the workspace gets time and chance from here.
 
 pub mod clock;
+pub mod failpoints;
 pub mod network;
 pub mod rng;
 
 pub use clock::{Clock, SimClock, SystemClock};
+pub use failpoints::Failpoints;
 pub use network::Network;
 pub use rng::Rng;
 
@@ -21,6 +23,8 @@ pub struct Env {
     pub rng: Rng,
     /// What carries messages between owners.
     pub network: Network,
+    /// Where a test has work torn down.
+    pub failpoints: Failpoints,
 }
 
 impl Env {
@@ -30,6 +34,7 @@ impl Env {
             clock: Arc::new(SystemClock::default()),
             rng: Rng::from_machine(),
             network: Network::Reliable,
+            failpoints: Failpoints::default(),
         }
     }
 
@@ -40,6 +45,7 @@ impl Env {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             rng: Rng::seeded(seed),
             network: Network::Reliable,
+            failpoints: Failpoints::default(),
         };
         (env, clock)
     }
