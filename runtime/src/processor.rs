@@ -26,10 +26,10 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use arrow::{array::RecordBatch, compute::concat_batches, datatypes::SchemaRef};
-use storage::{Grid, cluster::control::JobError};
+use storage::{Grid, cluster::control::JobError, table::JobWriters};
 
 use crate::{
-    Result,
+    Error, Result,
     delta::{DeltaBatch, Weight},
     execution::StateMemory,
     item::{Item, SnapshotId, Watermark},
@@ -89,9 +89,20 @@ pub struct ProcessorContext {
     /// `clock.monotonic_nanos()`; the earliest request counts and is used up by the call. For the
     /// processor's own calls only. Not needed for anything coarser than [`TICK`].
     pub wake_at: Arc<dyn Fn(u64) + Send + Sync>,
+    /// The writers of this execution, with guarantee `exactlyOnce`: what is written to a table
+    /// through them becomes permanent with the snapshot that covers it.
+    pub writers: Option<Arc<JobWriters>>,
     /// Tell it how many bytes this processor holds between calls, whenever that has changed much:
     /// they count against the limit of the execution.
     pub memory: StateMemory,
+}
+
+/// Loses the execution if a test has armed that place.
+pub fn fail_at(context: &ProcessorContext, place: &'static str) -> Result<()> {
+    match context.grid.env().failpoints.hit(place) {
+        true => Err(Error::Lost(place.to_owned())),
+        false => Ok(()),
+    }
 }
 
 /// The contract; see the module text. Defaults are those of a stateless operator.
@@ -106,7 +117,7 @@ pub trait Processor: Send {
     /// Rows are waiting at input `ordinal`. Take as many batches as fit; leave the rest.
     fn process(&mut self, ordinal: usize, inbox: &mut Inbox, outbox: &mut Outbox) -> Result<()> {
         let _ = (ordinal, inbox, outbox);
-        Err(crate::Error::Internal("a source has no input".to_owned()))
+        Err(Error::Internal("a source has no input".to_owned()))
     }
 
     /// The coalesced watermark of all inputs moved (or all are idle: `time == IDLE`). The default
@@ -180,6 +191,11 @@ pub trait ProcessorSupplier: Send + Sync {
     fn describe(&self) -> String;
     /// Schema of the rows it emits; of an empty one for sinks.
     fn schema(&self) -> SchemaRef;
+    /// Whether its processors write to the outside what becomes permanent with a snapshot: an older
+    /// snapshot cannot be gone back to then.
+    fn commits(&self) -> bool {
+        false
+    }
 }
 
 /// Rows waiting at one input; owned by the tasklet, filled from the edge's queues.

@@ -71,6 +71,9 @@ pub enum Error {
     /// Stored data is not what was written (SQLSTATE XX001); the text says which.
     #[error("{0}")]
     Damaged(String),
+    /// A test had the work torn down at that place.
+    #[error("lost at {0}")]
+    Lost(String),
     /// The owner is away or the partition is moving.
     #[error("partition {0} is not available")]
     Unavailable(u16),
@@ -95,6 +98,7 @@ impl Error {
             Error::WrongState(_) => "55000",
             Error::Unavailable(_) => "57P01",
             Error::Damaged(_) => "XX001",
+            Error::Lost(_) => "57P02",
             Error::Internal(_) => "XX000",
         }
     }
@@ -107,7 +111,7 @@ impl Error {
             | Error::Invalid(_)
             | Error::WrongState(_) => ErrorKind::Invalid,
             Error::Conflict => ErrorKind::Conflict,
-            Error::Unavailable(_) => ErrorKind::Unavailable,
+            Error::Unavailable(_) | Error::Lost(_) => ErrorKind::Unavailable,
             Error::DuplicateKey { .. }
             | Error::NullValue { .. }
             | Error::Limit(_)

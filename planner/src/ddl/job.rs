@@ -39,10 +39,6 @@ pub fn create(
     let tag = "CREATE JOB".to_owned();
     let options = options::read(&create.options)?;
     let guarantee = JobOptions::read(&options)?.guarantee;
-    if guarantee == Guarantee::ExactlyOnce {
-        return Err(Error::unsupported("processingGuarantee 'exactlyOnce' is not supported")
-            .with_hint("With 'atLeastOnce' no row is lost, and rows may repeat after a failure."));
-    }
     if let Some(job) = context.parts.grid.control().state().job(&name) {
         return already_there(job, create.if_not_exists);
     }

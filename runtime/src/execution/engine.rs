@@ -12,7 +12,7 @@ use std::{
 
 use crossbeam_utils::sync::{Parker, Unparker};
 use parking_lot::{Condvar, Mutex};
-use storage::{Grid, cluster::control::JobError, env::Rng, metrics::Metric};
+use storage::{Grid, cluster::control::JobError, env::Rng, metrics::Metric, table::JobWriters};
 
 use super::{
     EdgeStats, ExecutionEnd, VertexStats,
@@ -109,6 +109,8 @@ pub struct Snapshots {
     pub is_aligned: bool,
     /// Told of each that was taken.
     pub taken: SnapshotTaken,
+    /// What table sinks write through, if it is not permanent at once.
+    pub writers: Option<Arc<JobWriters>>,
 }
 
 /// A running execution; dropping it does not stop it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crossbeam_utils::sync::{Parker, Unparker};
 use parking_lot::Mutex;
-use storage::{Grid, env::Clock};
+use storage::{Grid, env::Clock, table::JobWriters};
 
 use super::{
     ExecutionRequest, QUERY,
@@ -80,6 +80,7 @@ impl MemberPlan {
             snapshots,
         } = request;
         dag.validate()?;
+        let writers = snapshots.as_ref().and_then(|snapshots| snapshots.writers.clone());
         let memory_max = memory_max.unwrap_or(site.memory_max);
         let memory = ExecutionMemory::new(site.grid, &job_name, memory_max);
         let is_query = &*job_name == QUERY;
@@ -97,8 +98,8 @@ impl MemberPlan {
             let saved = saved.map_or(&[][..], |(_, chunks)| chunks);
             let parallelism = instances.len();
             for instance in instances {
-                let context =
-                    context(instance, parallelism, (job_id, &job_name), (&trouble, &memory), site);
+                let shared = (&trouble, &memory, writers.as_ref());
+                let context = context(instance, parallelism, (job_id, &job_name), shared, site);
                 let name = Arc::clone(&instance.id.name);
                 guarded(&name, || start(&mut *instance.processor, &context, saved))?;
             }
@@ -109,6 +110,7 @@ impl MemberPlan {
             epoch_interval_nanos: interval,
             saves_on_failure,
             snapshot_taken: snapshots.map(|snapshots| snapshots.taken),
+            failpoints: site.grid.env().failpoints.clone(),
         };
         let shared = Shared::new(
             site.execution_id,
@@ -281,7 +283,7 @@ fn context(
     instance: &Instance,
     parallelism: usize,
     (job_id, job_name): (u64, &Arc<str>),
-    (trouble, memory): (&TellTrouble, &Arc<ExecutionMemory>),
+    (trouble, memory, writers): (&TellTrouble, &Arc<ExecutionMemory>, Option<&Arc<JobWriters>>),
     site: &Site<'_>,
 ) -> ProcessorContext {
     let gauge = state_gauge(site.grid, job_name, &instance.id.name);
@@ -296,6 +298,7 @@ fn context(
         trouble: Arc::clone(trouble),
         wake: Arc::new(move || signal.raise()),
         wake_at: Arc::new(move |nanos| timer.raise_at(nanos)),
+        writers: writers.map(Arc::clone),
         memory: StateMemory::new(memory, &instance.stats, gauge),
     }
 }

@@ -57,6 +57,11 @@ impl OutEdge {
 }
 
 impl Outbound {
+    /// Whether nothing leaves: the instance is a sink's.
+    pub fn is_nowhere(&self) -> bool {
+        self.edges.is_empty()
+    }
+
     /// Over the edges of an instance.
     pub fn new(edges: Vec<OutEdge>) -> Self {
         Self { edges, deliveries: Vec::new() }

@@ -226,6 +226,9 @@ impl ProcessorTasklet {
 
     /// One step of the machine, with an empty outbox; whether anything moved.
     fn step(&mut self) -> Result<bool> {
+        if let Some(place) = self.place() {
+            self.shared.fail_at(place)?;
+        }
         let processor = self.processor.as_deref_mut().expect("it has not ended");
         let outbox = &mut self.outbox;
         let is_done = match &mut self.phase {
@@ -242,12 +245,30 @@ impl ProcessorTasklet {
             // A save works through its state in slices without emitting anything.
             return Ok(outbox.peek().is_some() || matches!(self.phase, Phase::Saving(..)));
         }
-        self.advance();
+        self.advance()?;
         Ok(true)
     }
 
+    /// Where a test may have the execution lost: before each step of a durable barrier.
+    fn place(&self) -> Option<&'static str> {
+        let is_sink = self.outbound.is_nowhere();
+        match self.phase {
+            Phase::Epoch(barrier) if barrier.kind == BarrierKind::Epoch => None,
+            Phase::Epoch(_) if self.is_source => Some("source.epoch"),
+            Phase::Epoch(_) if is_sink => Some("sink.epoch"),
+            Phase::Epoch(_) => Some("operator.epoch"),
+            Phase::Saving(..) if self.is_source => Some("source.save"),
+            Phase::Saving(..) if is_sink => Some("sink.save"),
+            Phase::Saving(..) => Some("operator.save"),
+            Phase::Committing(_) => Some("processor.committed"),
+            Phase::Completing if self.is_source => Some("source.complete"),
+            Phase::Completing => Some("processor.complete"),
+            _ => None,
+        }
+    }
+
     /// The phase is done: what follows it.
-    fn advance(&mut self) {
+    fn advance(&mut self) -> Result<()> {
         self.phase = match std::mem::replace(&mut self.phase, Phase::Ended) {
             Phase::Running
             | Phase::Watermark(_)
@@ -262,7 +283,10 @@ impl ProcessorTasklet {
                     BarrierKind::Snapshot(_) => self.shared.save(self.id.at(), writer.chunks),
                     _ => self.saved = Some(writer.chunks),
                 }
-                self.pass(barrier)
+                self.shared.fail_at("barrier.saved")?;
+                let next = self.pass(barrier);
+                self.shared.fail_at("barrier.passed")?;
+                next
             }
             Phase::Completing | Phase::Ended => {
                 self.is_completed = true;
@@ -270,6 +294,7 @@ impl ProcessorTasklet {
                 Phase::Ended
             }
         };
+        Ok(())
     }
 
     fn pass(&mut self, barrier: Barrier) -> Phase {

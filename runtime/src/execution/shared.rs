@@ -12,6 +12,7 @@ use std::{
 
 use parking_lot::Mutex;
 use storage::cluster::control::JobError;
+use storage::env::Failpoints;
 
 use super::{
     ExecutionEnd,
@@ -49,6 +50,7 @@ pub(super) struct Shared {
     /// Whether a failure saves what it can.
     saves_on_failure: bool,
     snapshot_taken: Option<SnapshotTaken>,
+    failpoints: Failpoints,
     pub(super) trouble: Arc<Trouble>,
     /// Signals of all tasklets; set once, before the first call.
     pub(super) signals: OnceLock<Vec<Arc<Signal>>>,
@@ -66,6 +68,7 @@ pub(super) struct Policy {
     pub(super) epoch_interval_nanos: Option<u64>,
     pub(super) saves_on_failure: bool,
     pub(super) snapshot_taken: Option<SnapshotTaken>,
+    pub(super) failpoints: Failpoints,
 }
 
 /// What an execution survives at present.
@@ -131,12 +134,21 @@ impl Shared {
             memory,
             saves_on_failure: policy.saves_on_failure,
             snapshot_taken: policy.snapshot_taken,
+            failpoints: policy.failpoints,
             trouble,
             signals: OnceLock::new(),
             conclusion,
             committed: AtomicU64::new(0),
             is_cancelled: AtomicBool::new(false),
             state: Mutex::new(state),
+        }
+    }
+
+    /// Loses the execution if a test has armed that place.
+    pub(super) fn fail_at(&self, place: &'static str) -> Result<()> {
+        match self.failpoints.hit(place) {
+            true => Err(Error::Lost(place.to_owned())),
+            false => Ok(()),
         }
     }
 

@@ -259,6 +259,9 @@ impl JobCoordinator {
                 self.forget(Vec::new());
                 self.answer_if(ticket, Err(error));
             }
+            Phase::Starting { ticket, .. } if matches!(error, Error::Lost(_)) => {
+                self.start_again(ticket);
+            }
             Phase::Starting { ticket, origin: Origin::Resume, .. } => {
                 self.phase = Phase::Suspended;
                 self.actions.push(Action::SetStatus(JobStatus::Suspended, Some((&error).into())));

@@ -24,7 +24,7 @@ use storage::{
 use super::{
     coordinator::{Action, End, Event, JobCoordinator, Request, Ticket},
     options::{Guarantee, JobOptions},
-    snapshot_thread::{Message, SnapshotThread},
+    snapshot_thread::{ExecutionWriters, Message, SnapshotThread, Subject, settle_writers},
 };
 use crate::{
     Error, Result,
@@ -96,6 +96,8 @@ struct State {
     execution: Option<(u64, Execution)>,
     /// Takes its snapshots, if it has a guarantee.
     snapshots: Option<mpsc::Sender<Message>>,
+    /// What the last execution wrote through, with guarantee `exactlyOnce`.
+    writers: Option<ExecutionWriters>,
     /// What the last suspended execution saved, without a guarantee.
     kept: VertexStates,
     answers: HashMap<Ticket, Result<()>>,
@@ -140,6 +142,7 @@ impl Jobs {
             dag: Some(dag),
             execution: None,
             snapshots: None,
+            writers: None,
             kept: Vec::new(),
             answers: HashMap::new(),
             is_forgotten: false,
@@ -366,23 +369,42 @@ impl Job {
     /// Goes on from the newest good snapshot, if there is one.
     fn launch_from_snapshot(self: &Arc<Self>, number: u64) -> Result<()> {
         let dag = self.dag()?;
+        self.lost_at("start.settle")?;
+        let old = self.state.lock().writers.clone();
+        if let Some(old) = old {
+            settle_writers(&old, &*self.record()?)?;
+        }
+        self.lost_at("start.execution")?;
         let record = self.start_execution()?;
+        self.lost_at("start.read")?;
         let restore = self.newest_snapshot(&record)?;
+        let is_exact = self.options.guarantee == Guarantee::ExactlyOnce;
+        let writers = is_exact.then(|| ExecutionWriters {
+            execution: record.snapshots.execution_last,
+            writers: self.site.grid.job_writers(&self.name),
+            is_settled: Arc::default(),
+        });
+        self.state.lock().writers.clone_from(&writers);
+        let commits = dag.vertices.iter().any(|vertex| vertex.supplier.commits());
         let ended = Arc::clone(self);
-        let snapshots = SnapshotThread::start(
-            &self.site,
-            Arc::clone(&record),
-            record.snapshots.execution_last,
-            self.options.snapshot_interval,
-            Box::new(move |end| ended.ended(number, end)),
-        )?;
+        let subject = Subject {
+            site: Arc::clone(&self.site),
+            job: record,
+            interval: self.options.snapshot_interval,
+            writers: writers.clone(),
+            commits: is_exact && commits,
+        };
+        let settled = Box::new(move |end| ended.ended(number, end));
+        let snapshots = SnapshotThread::start(subject, settled)?;
         let (to_end, to_take) = (snapshots.clone(), snapshots.clone());
         let finished = Box::new(move |end| drop(to_end.send(Message::Ended(end))));
         let policy = Snapshots {
-            is_aligned: self.options.guarantee == Guarantee::ExactlyOnce,
+            is_aligned: is_exact,
             taken: Arc::new(move |id, states| drop(to_take.send(Message::Taken(id, states)))),
+            writers: writers.map(|of_execution| of_execution.writers),
         };
         let request = self.request(dag, restore, finished, Some(policy));
+        self.lost_at("start.run")?;
         let execution = self.site.engine.run(request)?;
         let mut state = self.state.lock();
         state.execution = Some((number, execution.clone()));
@@ -392,6 +414,13 @@ impl Job {
         Ok(())
     }
 
+    fn lost_at(&self, place: &'static str) -> Result<()> {
+        match self.site.grid.env().failpoints.hit(place) {
+            true => Err(Error::Lost(place.to_owned())),
+            false => Ok(()),
+        }
+    }
+
     /// The record in which the next execution has its number.
     fn start_execution(&self) -> Result<Arc<JobRecord>> {
         let control = self.site.grid.control();
@@ -399,19 +428,26 @@ impl Job {
         self.record()
     }
 
+    /// The newest good snapshot that is whole. An older one does only while nothing newer has
+    /// become permanent, or when rows may repeat.
     fn newest_snapshot(&self, record: &JobRecord) -> Result<VertexStates> {
-        let Some(newest) = record.snapshots.newest() else { return Ok(VertexStates::new()) };
         let grid = &self.site.grid;
-        let mut states = VertexStates::new();
-        for chunk in grid.snapshots().read(grid, record, newest)? {
-            let SnapshotChunk { vertex, tag, partition, rows } = chunk;
-            let chunk = StateChunk { partition, tag, rows };
-            match states.last_mut() {
-                Some((last, chunks)) if *last == vertex => chunks.push(chunk),
-                _ => states.push((vertex, vec![chunk])),
+        let mut damage = None;
+        for snapshot in record.snapshots.good.iter().rev() {
+            match grid.snapshots().read(grid, record, snapshot) {
+                Ok(chunks) => return Ok(states_of(chunks)),
+                Err(error @ storage::Error::Damaged(_)) => {
+                    let is_final = snapshot.commits;
+                    let error = damage.get_or_insert(error);
+                    if is_final {
+                        return Err(error.clone().into());
+                    }
+                    tracing::warn!(job = %self.name, %error, "an older snapshot is tried");
+                }
+                Err(error) => return Err(error.into()),
             }
         }
-        Ok(states)
+        damage.map_or(Ok(VertexStates::new()), |damage| Err(damage.into()))
     }
 
     fn record(&self) -> Result<Arc<JobRecord>> {
@@ -496,6 +532,23 @@ impl State {
     }
 }
 
+/// Chunks by vertex, in the order written.
+fn states_of(chunks: Vec<SnapshotChunk>) -> VertexStates {
+    let mut states = VertexStates::new();
+    for SnapshotChunk { vertex, tag, partition, rows } in chunks {
+        let chunk = StateChunk { partition, tag, rows };
+        match states.last_mut() {
+            Some((last, chunks)) if *last == vertex => chunks.push(chunk),
+            _ => states.push((vertex, vec![chunk])),
+        }
+    }
+    states
+}
+
 #[cfg(test)]
 #[path = "jobs_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "exactly_once_tests.rs"]
+mod exactly_once_tests;

@@ -1,17 +1,23 @@
 //! `SnapshotThread`: the shell around the snapshot coordinator of one execution. Writing what was
 //! saved takes as long as it takes, on a thread of its own: no worker and no other job waits for it.
 //!
-//! It is also the only one that ends what the execution wrote: a commit follows its commit point,
-//! and an abort comes when nothing can be committed any more.
+//! It is also the one that ends what the execution wrote: a commit follows its commit point, and an
+//! abort comes when nothing can be committed any more. If the thread is lost between the two, the
+//! next start does what it left undone ([`settle_writers`]).
 
 use std::{
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
 use storage::{
     cluster::control::{Command, JobRecord, SnapshotCommand, SnapshotRecord},
     snapshot::{SnapshotChunk, SnapshotSummary},
+    table::JobWriters,
 };
 
 use super::{
@@ -41,12 +47,47 @@ pub(super) enum Message {
 /// Told how the execution ended, once everything about it is settled.
 pub(super) type Settled = Box<dyn FnOnce(End) + Send>;
 
+/// What an execution writes through, if it is not permanent at once.
+#[derive(Clone)]
+pub(super) struct ExecutionWriters {
+    /// Number of the execution in the control state.
+    pub(super) execution: u64,
+    pub(super) writers: Arc<JobWriters>,
+    /// Whether they have ended as the control state says.
+    pub(super) is_settled: Arc<AtomicBool>,
+}
+
+/// Ends the writers of an execution that is over as the control state says.
+pub(super) fn settle_writers(old: &ExecutionWriters, job: &JobRecord) -> Result<()> {
+    if old.is_settled.load(Ordering::Acquire) {
+        return Ok(());
+    }
+    if let Some(newest) = job.snapshots.newest()
+        && newest.execution == old.execution
+    {
+        old.writers.commit(newest.id)?;
+    }
+    old.writers.abort();
+    old.is_settled.store(true, Ordering::Release);
+    Ok(())
+}
+
+/// What the thread is to know of its execution.
+pub(super) struct Subject {
+    pub(super) site: Arc<Site>,
+    /// The record in which the execution has its number.
+    pub(super) job: Arc<JobRecord>,
+    pub(super) interval: Duration,
+    pub(super) writers: Option<ExecutionWriters>,
+    /// Whether a sink's writes become permanent with a snapshot.
+    pub(super) commits: bool,
+}
+
 /// One execution's snapshots.
 pub(super) struct SnapshotThread {
-    site: Arc<Site>,
-    job: Arc<JobRecord>,
-    /// Number of the execution in the control state.
-    number: u64,
+    subject: Subject,
+    /// Whether a test has torn it down: it does nothing more.
+    is_torn: bool,
     coordinator: SnapshotCoordinator,
     execution: Option<Execution>,
     /// What was saved and is not written yet.
@@ -58,20 +99,13 @@ pub(super) struct SnapshotThread {
 
 impl SnapshotThread {
     /// Starts it; the sender is how it is told. It ends with the execution.
-    pub(super) fn start(
-        site: &Arc<Site>,
-        job: Arc<JobRecord>,
-        number: u64,
-        interval: Duration,
-        settled: Settled,
-    ) -> Result<mpsc::Sender<Message>> {
+    pub(super) fn start(subject: Subject, settled: Settled) -> Result<mpsc::Sender<Message>> {
         let (sender, receiver) = mpsc::channel();
-        let name = format!("tw-snap-{}", job.name);
+        let name = format!("tw-snap-{}", subject.job.name);
         let thread = Self {
-            site: Arc::clone(site),
-            job,
-            number,
-            coordinator: SnapshotCoordinator::new(interval.as_micros() as i64),
+            is_torn: false,
+            coordinator: SnapshotCoordinator::new(subject.interval.as_micros() as i64),
+            subject,
             execution: None,
             states: VertexStates::new(),
             stopped: None,
@@ -89,11 +123,11 @@ impl SnapshotThread {
             let message = match self.coordinator.due() {
                 None => messages.recv().ok(),
                 Some(due) => {
-                    let wait = Duration::from_micros((due - self.site.now()).max(0) as u64);
+                    let wait = Duration::from_micros((due - self.subject.site.now()).max(0) as u64);
                     match messages.recv_timeout(wait) {
                         Ok(message) => Some(message),
                         Err(mpsc::RecvTimeoutError::Timeout) => {
-                            self.handle(Event::Tick(self.site.now()));
+                            self.handle(Event::Tick(self.subject.site.now()));
                             continue;
                         }
                         Err(mpsc::RecvTimeoutError::Disconnected) => None,
@@ -105,15 +139,18 @@ impl SnapshotThread {
                 Some(Message::Ended(end)) => return self.end(end),
                 Some(Message::Started(execution)) => {
                     self.execution = Some(execution);
-                    self.handle(Event::Started(self.site.now()));
+                    self.handle(Event::Started(self.subject.site.now()));
                 }
-                Some(Message::Stop) => self.handle(Event::StopWanted(self.site.now())),
+                Some(Message::Stop) => self.handle(Event::StopWanted(self.subject.site.now())),
                 Some(Message::Taken(id, states)) => self.taken(id, states),
             }
         }
     }
 
     fn taken(&mut self, id: SnapshotId, states: Result<VertexStates>) {
+        if self.is_lost_at("snapshot.taken") {
+            return;
+        }
         match states {
             Ok(states) => {
                 self.states = states;
@@ -128,6 +165,9 @@ impl SnapshotThread {
         let mut next = Some(event);
         while let Some(event) = next.take() {
             for action in self.coordinator.step(event) {
+                if self.is_torn {
+                    return;
+                }
                 let news = self.act(action);
                 debug_assert!(news.is_none() || next.is_none(), "one action is answered at a time");
                 next = news.or(next);
@@ -137,38 +177,39 @@ impl SnapshotThread {
 
     fn act(&mut self, action: Action) -> Option<Event> {
         match action {
-            Action::Begin => Some(self.begin()),
+            Action::Begin => self.begin(),
             Action::SendBarrier(id, is_terminal) => {
+                if self.is_lost_at("snapshot.barrier") {
+                    return None;
+                }
                 let execution = self.execution.as_ref()?;
                 if is_terminal {
                     execution.suspend(id)
                 } else {
                     execution.snapshot(id)
                 }
+                self.is_lost_at("snapshot.barrier_sent");
                 None
             }
-            Action::Store(id) => Some(match self.store(id) {
-                Ok(summary) => Event::Stored(id, summary),
-                Err(error) => Event::Failed(id, error.to_string()),
-            }),
-            Action::Commit(id, summary, started_at) => {
-                Some(match self.commit(id, summary, started_at) {
-                    Ok(()) => {
-                        self.execution.iter().for_each(|execution| execution.committed(id));
-                        Event::Committed(id)
-                    }
-                    Err(error) => Event::Failed(id, error.to_string()),
-                })
-            }
+            Action::Store(id) => self.store(id),
+            Action::Commit(id, summary, started_at) => self.commit(id, summary, started_at),
             Action::Abandon(id) => {
-                let command = SnapshotCommand::Abandon { execution: self.number, id };
+                if self.is_lost_at("snapshot.abandon") {
+                    return None;
+                }
+                let execution = self.subject.job.snapshots.execution_last;
+                let command = SnapshotCommand::Abandon { execution, id };
                 if let Err(error) = self.submit(command) {
-                    tracing::debug!(job = %self.job.name, snapshot = id, %error, "not abandoned");
+                    let job = &self.subject.job.name;
+                    tracing::debug!(%job, snapshot = id, %error, "not abandoned");
                 }
                 None
             }
             Action::Free => {
-                self.free();
+                if !self.is_lost_at("snapshot.free") {
+                    self.free();
+                    self.is_lost_at("snapshot.freed");
+                }
                 None
             }
             Action::Stopped(outcome) => {
@@ -178,18 +219,28 @@ impl SnapshotThread {
         }
     }
 
-    fn begin(&self) -> Event {
-        if let Err(error) = self.submit(SnapshotCommand::Begin { execution: self.number }) {
-            tracing::debug!(job = %self.job.name, %error, "no snapshot is begun");
-            return Event::Refused;
+    fn begin(&mut self) -> Option<Event> {
+        if self.is_lost_at("snapshot.begin") {
+            return None;
+        }
+        let execution = self.subject.job.snapshots.execution_last;
+        if let Err(error) = self.submit(SnapshotCommand::Begin { execution }) {
+            tracing::debug!(job = %self.subject.job.name, %error, "no snapshot is begun");
+            return Some(Event::Refused);
+        }
+        if self.is_lost_at("snapshot.begun") {
+            return None;
         }
         match self.record().and_then(|job| job.snapshots.ongoing) {
-            Some(id) => Event::Begun(id),
-            None => Event::Refused,
+            Some(id) => Some(Event::Begun(id)),
+            None => Some(Event::Refused),
         }
     }
 
-    fn store(&mut self, id: SnapshotId) -> Result<SnapshotSummary> {
+    fn store(&mut self, id: SnapshotId) -> Option<Event> {
+        if self.is_lost_at("snapshot.store") {
+            return None;
+        }
         let states = std::mem::take(&mut self.states);
         let chunks = states.into_iter().flat_map(|(vertex, chunks)| {
             chunks.into_iter().map(move |chunk| {
@@ -197,62 +248,137 @@ impl SnapshotThread {
                 SnapshotChunk { vertex: vertex.clone(), tag, partition, rows }
             })
         });
-        let grid = &self.site.grid;
-        Ok(grid.snapshots().write(grid, &self.job, id, chunks)?)
+        let grid = &self.subject.site.grid;
+        let written = grid.snapshots().write(grid, &self.subject.job, id, chunks);
+        match written {
+            _ if self.is_lost_at("snapshot.stored") => None,
+            Ok(summary) => Some(Event::Stored(id, summary)),
+            Err(storage::Error::Lost(place)) => {
+                self.lose(&place);
+                None
+            }
+            Err(error) => Some(Event::Failed(id, error.to_string())),
+        }
     }
 
+    /// The commit point, and what follows from it.
     fn commit(
-        &self,
+        &mut self,
         id: SnapshotId,
         summary: SnapshotSummary,
         started_at: StartedAt,
-    ) -> Result<()> {
+    ) -> Option<Event> {
+        if self.is_lost_at("snapshot.commit") {
+            return None;
+        }
         let SnapshotSummary { chunks, bytes, digest } = summary;
-        let committed_at = self.site.now();
-        let execution = self.number;
-        let record =
-            SnapshotRecord { id, execution, started_at, committed_at, chunks, bytes, digest };
-        self.submit(SnapshotCommand::Commit(record))
+        let record = SnapshotRecord {
+            id,
+            execution: self.subject.job.snapshots.execution_last,
+            started_at,
+            committed_at: self.subject.site.now(),
+            chunks,
+            bytes,
+            digest,
+            commits: self.subject.commits,
+        };
+        if let Err(error) = self.submit(SnapshotCommand::Commit(record)) {
+            return Some(Event::Failed(id, error.to_string()));
+        }
+        if self.is_lost_at("snapshot.committed") {
+            return None;
+        }
+        if let Some(ExecutionWriters { writers, .. }) = &self.subject.writers
+            && let Err(error) = writers.commit(id)
+        {
+            // It is committed; the next start makes up for it.
+            self.lose(&error.to_string());
+            return None;
+        }
+        if self.is_lost_at("snapshot.published") {
+            return None;
+        }
+        self.execution.iter().for_each(|execution| execution.committed(id));
+        match self.is_lost_at("snapshot.told") {
+            true => None,
+            false => Some(Event::Committed(id)),
+        }
     }
 
     fn free(&self) {
         let Some(job) = self.record() else { return };
         let good = job.snapshots.good.iter().map(|record| record.id);
         let kept: Vec<_> = good.chain(job.snapshots.ongoing).collect();
-        let grid = &self.site.grid;
+        let grid = &self.subject.site.grid;
         if let Err(error) = grid.snapshots().retain(grid, &job, &kept) {
             tracing::warn!(job = %job.name, %error, "old snapshots were not freed");
         }
     }
 
+    /// Whether a test has the execution lost here.
+    fn is_lost_at(&mut self, place: &'static str) -> bool {
+        if self.subject.site.grid.env().failpoints.hit(place) {
+            self.lose(place);
+        }
+        self.is_torn
+    }
+
+    fn lose(&mut self, why: &str) {
+        self.is_torn = true;
+        let lost = || Error::Lost(why.to_owned());
+        self.execution.iter().for_each(|execution| execution.fail(lost()));
+    }
+
     /// Nothing of the execution runs any more.
     fn end(mut self, end: ExecutionEnd) {
         let end = match end {
-            ExecutionEnd::Completed => End::Completed,
+            _ if self.is_torn => End::Failed(Error::Lost("its snapshots were lost".to_owned())),
+            ExecutionEnd::Completed => self.completed(),
             ExecutionEnd::Cancelled => End::Cancelled,
             ExecutionEnd::Failed(error, _) => End::Failed(error),
-            ExecutionEnd::Suspended(states) => {
-                if let Some(id) = self.coordinator.present() {
-                    self.taken(id, Ok(states));
-                }
-                if let Some(Err(why)) = self.stopped.take() {
-                    // The job goes on from the snapshot before.
-                    tracing::warn!(job = %self.job.name, why, "the last snapshot failed");
-                }
-                End::Suspended
-            }
+            ExecutionEnd::Suspended(states) => self.suspended(states),
         };
+        if let Some(ExecutionWriters { writers, is_settled, .. }) = &self.subject.writers
+            && !self.is_torn
+        {
+            writers.abort();
+            is_settled.store(true, Ordering::Release);
+        }
         if let Some(settled) = self.settled.take() {
             settled(end);
         }
     }
 
+    /// What it wrote after its last snapshot stays.
+    fn completed(&mut self) -> End {
+        let writers = self.subject.writers.as_ref();
+        match writers.map_or(Ok(()), |old| old.writers.commit_all()) {
+            Ok(()) => End::Completed,
+            Err(error) => End::Failed(error.into()),
+        }
+    }
+
+    fn suspended(&mut self, states: VertexStates) -> End {
+        if let Some(id) = self.coordinator.present() {
+            self.taken(id, Ok(states));
+        }
+        if self.is_torn {
+            return End::Failed(Error::Lost("its last snapshot was lost".to_owned()));
+        }
+        if let Some(Err(why)) = self.stopped.take() {
+            // The job goes on from the snapshot before.
+            tracing::warn!(job = %self.subject.job.name, why, "the last snapshot failed");
+        }
+        End::Suspended
+    }
+
     fn record(&self) -> Option<Arc<JobRecord>> {
-        self.site.grid.control().state().jobs.get(&self.job.id).map(Arc::clone)
+        self.subject.site.grid.control().state().jobs.get(&self.subject.job.id).map(Arc::clone)
     }
 
     fn submit(&self, command: SnapshotCommand) -> Result<()> {
-        self.site.grid.control().submit(&Command::Snapshot(self.job.id, command))?;
+        let (control, job) = (self.subject.site.grid.control(), self.subject.job.id);
+        control.submit(&Command::Snapshot(job, command))?;
         Ok(())
     }
 }

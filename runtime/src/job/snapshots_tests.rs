@@ -140,6 +140,7 @@ fn play(seed: u64) {
                             chunks,
                             bytes,
                             digest,
+                            commits: true,
                         };
                         let is_committed = apply(&mut control, SnapshotCommand::Commit(record));
                         assert!(is_committed, "seed {seed}: nobody else ends snapshot {id}");

@@ -1,14 +1,18 @@
-//! `table_sink`: rows into a table. Each flush is one writer, committed at once (guarantee `none`):
-//! readers see a flush as a whole or not at all, and nothing is held between two calls.
+//! `table_sink`: rows into a table. Each flush is one writer: readers see a flush as a whole or not
+//! at all, and nothing is held between two calls.
 //!
 //! ```text
-//!   inbox ──▶ parked ──▶ net by key ──▶ − the row, if it is the current one ──▶ commit
+//!   inbox ──▶ parked ──▶ net by key ──▶ − the row, if it is the current one ──▶ commit, or publish
 //!                │                      + the new row
 //!                └─ a key is held by an open transaction: tried again, 1 ms … 50 ms later
 //! ```
 //! Append-only input is written batch by batch, the last row of a key wins. Input that retracts is
 //! netted (`net`): what a flush says of a key in sum counts, not in which order it said it. A row
 //! that is taken back from a table is removed only while it is the one that stands there.
+//!
+//! With guarantee `none` or `atLeastOnce` the writer commits at once. With `exactlyOnce` it is one of
+//! the execution's: published at once, committed with the snapshot that is saved next, and undone if
+//! the execution is lost before.
 //!
 //! A worker never waits for somebody's transaction: the rows stay parked, are part of the saved
 //! state, and barriers pass. When a key stays held for [`HELD_MAX`] the job fails (40001).
@@ -38,7 +42,8 @@ use self::{
 use super::operator::OperatorSupplier;
 use crate::{
     Error, Result,
-    processor::{Done, Inbox, Outbox, Processor, ProcessorContext, ProcessorSupplier},
+    item::SnapshotId,
+    processor::{Done, Inbox, Outbox, Processor, ProcessorContext, ProcessorSupplier, fail_at},
     state::{KeyedMap, StateChunk, StateWriter},
 };
 
@@ -78,6 +83,8 @@ struct TableSink {
     parked: Parked,
     /// Since when the first of the parked rows meet a key that is held.
     held: Option<Held>,
+    /// The last snapshot this instance has saved for; what it writes belongs to the next.
+    saved: SnapshotId,
     context: Option<ProcessorContext>,
 }
 
@@ -101,7 +108,7 @@ pub fn table_sink(spec: TableSinkSpec) -> Arc<dyn ProcessorSupplier> {
     };
     let visible = spec.table.schema().fields()[..spec.input.fields().len()].to_vec();
     let schema = Arc::new(Schema::new(visible));
-    Arc::new(OperatorSupplier {
+    Arc::new(TableSinkSupplier(OperatorSupplier {
         description: format!("{verb}({name})"),
         schema: Arc::new(Schema::empty()),
         make: move || {
@@ -112,10 +119,35 @@ pub fn table_sink(spec: TableSinkSpec) -> Arc<dyn ProcessorSupplier> {
                 schema: Arc::clone(&schema),
                 parked: Parked::new(Arc::clone(&schema), key),
                 held: None,
+                saved: 0,
                 context: None,
             }) as Box<dyn Processor>)
         },
-    })
+    }))
+}
+
+/// Like any operator's, but what it makes commits.
+struct TableSinkSupplier<F>(OperatorSupplier<F>);
+
+impl<F> ProcessorSupplier for TableSinkSupplier<F>
+where
+    OperatorSupplier<F>: ProcessorSupplier,
+{
+    fn create(&self, count: usize) -> Result<Vec<Box<dyn Processor>>> {
+        self.0.create(count)
+    }
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.0.schema()
+    }
+
+    fn commits(&self) -> bool {
+        true
+    }
 }
 
 impl Processor for TableSink {
@@ -149,6 +181,8 @@ impl Processor for TableSink {
 
     fn save(&mut self, state: &mut StateWriter) -> Result<Done> {
         self.parked.save(self.context()?, state)?;
+        fail_at(self.context()?, "sink.saved")?;
+        self.saved = self.saved.max(state.snapshot);
         Ok(Done::Yes)
     }
 
@@ -222,16 +256,25 @@ impl TableSink {
         if changes.is_empty() {
             return Ok(());
         }
+        let context = self.context()?;
+        fail_at(context, "sink.write")?;
         // Dropped without a commit, the writer undoes what an error leaves half done.
-        let writer = self.context()?.grid.begin();
+        let writer = match &context.writers {
+            Some(writers) => writers.begin(self.saved),
+            None => context.grid.begin(),
+        };
         if changes.removals.num_rows() > 0 {
             self.remove_current(&writer, &changes.removals)?;
         }
         if changes.puts.num_rows() > 0 {
             self.spec.table.write_batch(&writer, self.spec.mode, &changes.puts)?;
         }
-        writer.commit()?;
-        Ok(())
+        fail_at(context, "sink.publish")?;
+        match &context.writers {
+            Some(writers) => writers.publish(writer)?,
+            None => writer.commit()?,
+        }
+        fail_at(context, "sink.published")
     }
 
     /// Removes those of `rows` that stand in the table just as they are.

@@ -49,6 +49,7 @@ const OUTBOX_CAPACITY: usize = 64;
 /// A context for instance 0 of 1 over `grid`, with wakers that do nothing.
 pub fn context(grid: &Arc<Grid>) -> ProcessorContext {
     ProcessorContext {
+        writers: None,
         grid: Arc::clone(grid),
         job_id: 1,
         job_name: "test".into(),

@@ -81,9 +81,15 @@ impl SnapshotStore {
     ) -> Result<SnapshotSummary> {
         let store = self.of(job.id);
         let mut manifest = Manifest::default();
+        let lost_at = |place: &'static str| match grid.env().failpoints.hit(place) {
+            true => Err(Error::Lost(place.to_owned())),
+            false => Ok(()),
+        };
         for chunk in chunks {
+            lost_at("store.chunk")?;
             manifest.push(store.chunks.write(&chunk)?, chunk);
         }
+        lost_at("store.manifest")?;
         manifest.write(grid, job.snapshot_table, id)?;
         let summary = manifest.summary();
         store.manifests.lock().insert(id, Arc::new(manifest));

@@ -48,7 +48,16 @@ impl Site {
     fn write(&self, id: u64, chunks: &[SnapshotChunk]) -> SnapshotRecord {
         let summary = self.store().write(&self.grid, &self.job, id, chunks.to_vec()).unwrap();
         let SnapshotSummary { chunks, bytes, digest } = summary;
-        SnapshotRecord { id, execution: 1, started_at: 0, committed_at: 0, chunks, bytes, digest }
+        SnapshotRecord {
+            id,
+            execution: 1,
+            started_at: 0,
+            committed_at: 0,
+            chunks,
+            bytes,
+            digest,
+            commits: false,
+        }
     }
 
     fn read(&self, record: &SnapshotRecord) -> Result<Vec<SnapshotChunk>> {

@@ -34,6 +34,8 @@ pub struct SnapshotRecord {
     pub bytes: u64,
     /// Digest of its manifest.
     pub digest: u64,
+    /// Whether what sinks wrote becomes permanent with it: an older snapshot is then of no use.
+    pub commits: bool,
 }
 
 /// A job's snapshots.
@@ -130,7 +132,16 @@ mod tests {
 
     fn record(execution: u64, id: u64) -> SnapshotRecord {
         let (started_at, committed_at) = (1, 2);
-        SnapshotRecord { id, execution, started_at, committed_at, chunks: 0, bytes: 0, digest: 0 }
+        SnapshotRecord {
+            id,
+            execution,
+            started_at,
+            committed_at,
+            chunks: 0,
+            bytes: 0,
+            digest: 0,
+            commits: false,
+        }
     }
 
     fn apply_all(snapshots: &mut JobSnapshots, commands: &[SnapshotCommand]) {
