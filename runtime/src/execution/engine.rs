@@ -305,14 +305,16 @@ impl Execution {
 
     /// Sends a terminal barrier from all sources; `finished` gets `Suspended`, or `Completed` if
     /// every source had ended before. What is saved is snapshot `id`; 0 if it is not recorded.
-    pub fn suspend(&self, id: SnapshotId) {
-        self.request(BarrierKind::Terminal(id));
+    /// `is_incremental`: it says what has changed since the last one, which was kept. One durable
+    /// barrier is asked for at a time.
+    pub fn suspend(&self, id: SnapshotId, is_incremental: bool) {
+        self.request(BarrierKind::Terminal(id), is_incremental);
     }
 
     /// Sends the barrier of snapshot `id` from all sources, after those under way; what is saved at
     /// it is told to [`Snapshots::taken`]. Nothing is, if the execution ends before.
-    pub fn snapshot(&self, id: SnapshotId) {
-        self.request(BarrierKind::Snapshot(id));
+    pub fn snapshot(&self, id: SnapshotId, is_incremental: bool) {
+        self.request(BarrierKind::Snapshot(id), is_incremental);
     }
 
     /// Tells the processors that snapshot `id` is good.
@@ -320,7 +322,8 @@ impl Execution {
         self.shared.commit(id);
     }
 
-    fn request(&self, kind: BarrierKind) {
+    fn request(&self, kind: BarrierKind, is_incremental: bool) {
+        self.shared.set_incremental(is_incremental);
         if self.shared.barriers.request(kind) {
             self.shared.wake_all();
         }

@@ -111,6 +111,7 @@ impl MemberPlan {
             saves_on_failure,
             snapshot_taken: snapshots.map(|snapshots| snapshots.taken),
             failpoints: site.grid.env().failpoints.clone(),
+            partition_count: site.grid.config().partition_count,
         };
         let shared = Shared::new(
             site.execution_id,

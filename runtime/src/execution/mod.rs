@@ -35,7 +35,10 @@ pub use scheduler::SeededScheduler;
 pub use shared::SnapshotTaken;
 pub use stats::{EdgeStats, VertexStats};
 
-use crate::{Error, state::VertexStates};
+use crate::{
+    Error,
+    state::{SavedStates, VertexStates},
+};
 
 /// Job name of executions that belong to a query.
 pub const QUERY: &str = "query";
@@ -45,8 +48,8 @@ pub const QUERY: &str = "query";
 pub enum ExecutionEnd {
     /// All sources ended and all rows arrived, or every sink had enough.
     Completed,
-    /// Suspended by a terminal barrier; the state of each vertex that has one.
-    Suspended(VertexStates),
+    /// Suspended by a terminal barrier; what all instances saved.
+    Suspended(SavedStates),
     /// Cancelled by its owner.
     Cancelled,
     /// A processor failed, or panicked; with what the vertices could still save, if the request

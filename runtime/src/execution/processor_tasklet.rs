@@ -29,7 +29,7 @@ use crate::{
     Result,
     item::{Barrier, BarrierKind, IDLE, Item, SnapshotId, Watermark},
     processor::{Cooperation, Done, Inbox, Outbox, Processor},
-    state::{StateChunk, StateWriter},
+    state::StateWriter,
 };
 
 /// A call ends after the step that passes this: the slice of a worker a tasklet gets.
@@ -92,7 +92,7 @@ pub(super) struct ProcessorTasklet {
     epoch_seen: u64,
     /// The newest good snapshot the processor was told of.
     committed_seen: SnapshotId,
-    saved: Option<Vec<StateChunk>>,
+    saved: Option<StateWriter>,
     is_completed: bool,
     /// Whether a call that took too long was logged.
     is_slow: bool,
@@ -276,12 +276,13 @@ impl ProcessorTasklet {
             | Phase::Committing(_) => Phase::Running,
             Phase::Epoch(barrier) if barrier.kind == BarrierKind::Epoch => self.pass(barrier),
             Phase::Epoch(barrier) => {
-                Phase::Saving(barrier, StateWriter::new(barrier.kind.snapshot()))
+                let is_incremental = self.shared.is_incremental();
+                Phase::Saving(barrier, StateWriter::new(barrier.kind.snapshot(), is_incremental))
             }
             Phase::Saving(barrier, writer) => {
                 match barrier.kind {
-                    BarrierKind::Snapshot(_) => self.shared.save(self.id.at(), writer.chunks),
-                    _ => self.saved = Some(writer.chunks),
+                    BarrierKind::Snapshot(_) => self.shared.save(self.id.at(), writer),
+                    _ => self.saved = Some(writer),
                 }
                 self.shared.fail_at("barrier.saved")?;
                 let next = self.pass(barrier);

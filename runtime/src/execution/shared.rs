@@ -25,7 +25,7 @@ use crate::{
     Error, Result,
     item::{Barrier, BarrierKind, SnapshotId},
     processor::{Done, Processor},
-    state::{StateChunk, StateWriter, VertexStates},
+    state::{SavedInstance, SavedStates, StateWriter, VertexStates, chunks_of},
 };
 
 /// Calls of one `save` at most; a processor that never ends its save fails the suspend.
@@ -55,8 +55,11 @@ pub(super) struct Shared {
     /// Signals of all tasklets; set once, before the first call.
     pub(super) signals: OnceLock<Vec<Arc<Signal>>>,
     pub(super) conclusion: Conclusion,
+    partition_count: u16,
     /// The newest good snapshot.
     committed: AtomicU64,
+    /// Whether the save of the durable barrier under way says only what has changed.
+    is_incremental: AtomicBool,
     /// Whether all tasklets must end at their next call.
     is_cancelled: AtomicBool,
     state: Mutex<State>,
@@ -69,6 +72,7 @@ pub(super) struct Policy {
     pub(super) saves_on_failure: bool,
     pub(super) snapshot_taken: Option<SnapshotTaken>,
     pub(super) failpoints: Failpoints,
+    pub(super) partition_count: u16,
 }
 
 /// What an execution survives at present.
@@ -84,12 +88,12 @@ pub(super) type Finished = Box<dyn FnOnce(ExecutionEnd) + Send>;
 
 /// Told from a worker that every instance has saved at a snapshot's barrier, with what they saved;
 /// must not block.
-pub type SnapshotTaken = Arc<dyn Fn(SnapshotId, Result<VertexStates>) + Send + Sync>;
+pub type SnapshotTaken = Arc<dyn Fn(SnapshotId, Result<SavedStates>) + Send + Sync>;
 
 struct State {
     live: usize,
     /// What instances have saved at the snapshot under way.
-    saved: BTreeMap<(usize, usize), Vec<StateChunk>>,
+    saved: BTreeMap<(usize, usize), StateWriter>,
     /// The first failure.
     error: Option<Error>,
     ended: Vec<EndedInstance>,
@@ -103,7 +107,7 @@ pub(super) struct EndedInstance {
     /// Freed by the conclusion.
     pub(super) processor: Box<dyn Processor>,
     /// What it saved at the terminal barrier, or after it had completed, if it was asked.
-    pub(super) saved: Option<Vec<StateChunk>>,
+    pub(super) saved: Option<StateWriter>,
     /// Whether it had completed of itself; it is then asked for its state at a durable barrier.
     pub(super) is_completed: bool,
 }
@@ -138,7 +142,9 @@ impl Shared {
             trouble,
             signals: OnceLock::new(),
             conclusion,
+            partition_count: policy.partition_count,
             committed: AtomicU64::new(0),
+            is_incremental: AtomicBool::new(false),
             is_cancelled: AtomicBool::new(false),
             state: Mutex::new(state),
         }
@@ -174,9 +180,18 @@ impl Shared {
         signals.iter().for_each(|signal| signal.raise());
     }
 
+    /// Has the next durable barrier save what has changed since the one before, or everything.
+    pub(super) fn set_incremental(&self, is_incremental: bool) {
+        self.is_incremental.store(is_incremental, Ordering::Release);
+    }
+
+    pub(super) fn is_incremental(&self) -> bool {
+        self.is_incremental.load(Ordering::Acquire)
+    }
+
     /// What an instance saved at the snapshot under way; told before it lets the barrier pass.
-    pub(super) fn save(&self, at: (usize, usize), chunks: Vec<StateChunk>) {
-        self.state.lock().saved.insert(at, chunks);
+    pub(super) fn save(&self, at: (usize, usize), state: StateWriter) {
+        self.state.lock().saved.insert(at, state);
     }
 
     /// The newest good snapshot of this execution, 0 for none.
@@ -208,7 +223,7 @@ impl Shared {
     }
 
     /// The snapshot that every tasklet has let pass, those that had ended before included.
-    fn take_saved(&self) -> Result<VertexStates> {
+    fn take_saved(&self) -> Result<SavedStates> {
         let mut state = self.state.lock();
         let mut saved = std::mem::take(&mut state.saved);
         for instance in &mut state.ended {
@@ -285,11 +300,13 @@ impl Shared {
             });
             instance.saved = saved.ok();
         }
-        self.collect(ended).unwrap_or_default()
+        let collected =
+            self.collect(ended).and_then(|saved| chunks_of(saved, self.partition_count));
+        collected.unwrap_or_default()
     }
 
-    /// The state of each vertex that has one, ordered by instance.
-    fn collect(&self, ended: &mut [EndedInstance]) -> Result<VertexStates> {
+    /// What each instance that has ended saved, ordered by vertex and instance.
+    fn collect(&self, ended: &mut [EndedInstance]) -> Result<SavedStates> {
         let mut saved = BTreeMap::new();
         for instance in ended {
             saved.insert(instance.at, self.saved_by_ended(instance)?);
@@ -298,7 +315,7 @@ impl Shared {
     }
 
     /// What an instance that has ended saved, or says now that it has completed.
-    fn saved_by_ended(&self, instance: &mut EndedInstance) -> Result<Vec<StateChunk>> {
+    fn saved_by_ended(&self, instance: &mut EndedInstance) -> Result<StateWriter> {
         if instance.saved.is_none() && instance.is_completed {
             let name = &self.vertices[instance.at.0].vertex;
             instance.saved = Some(guarded(name, || save(&mut *instance.processor))?);
@@ -306,24 +323,22 @@ impl Shared {
         Ok(instance.saved.clone().unwrap_or_default())
     }
 
-    fn by_vertex(&self, saved: BTreeMap<(usize, usize), Vec<StateChunk>>) -> VertexStates {
-        let mut states = VertexStates::new();
-        for ((vertex, _), chunks) in saved.into_iter().filter(|(_, chunks)| !chunks.is_empty()) {
-            let name = &self.vertices[vertex].vertex;
-            match states.last_mut() {
-                Some((last, all)) if last == name => all.extend(chunks),
-                _ => states.push((name.clone(), chunks)),
-            }
-        }
-        states
+    fn by_vertex(&self, saved: BTreeMap<(usize, usize), StateWriter>) -> SavedStates {
+        let named = saved.into_iter().map(|((vertex, index), state)| SavedInstance {
+            vertex: self.vertices[vertex].vertex.clone(),
+            index,
+            state,
+        });
+        named.collect()
     }
 }
 
-fn save(processor: &mut dyn Processor) -> Result<Vec<StateChunk>> {
+/// Everything a processor has to say.
+fn save(processor: &mut dyn Processor) -> Result<StateWriter> {
     let mut writer = StateWriter::default();
     for _ in 0..SAVE_CALLS_MAX {
         if processor.save(&mut writer)? == Done::Yes {
-            return Ok(writer.chunks);
+            return Ok(writer);
         }
     }
     Err(Error::Internal("a save does not end".to_owned()))

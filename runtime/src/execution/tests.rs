@@ -16,7 +16,10 @@ use storage::{
 };
 
 use super::{Engine, EngineConfig, Execution, ExecutionEnd, ExecutionRequest, Snapshots};
-use crate::{dag::Dag, state::VertexStates};
+use crate::{
+    dag::Dag,
+    state::{SavedStates, VertexStates, chunks_of},
+};
 
 /// Long enough for a busy machine, short enough to notice a hang.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -65,7 +68,7 @@ fn completed(ends: &Ends) {
 #[track_caller]
 fn suspended(ends: &Ends) -> VertexStates {
     match ends.recv_timeout(PATIENCE).expect("it ends") {
-        ExecutionEnd::Suspended(state) => state,
+        ExecutionEnd::Suspended(saved) => chunks_of(saved, 271).unwrap(),
         end => panic!("{end:?}"),
     }
 }

@@ -32,7 +32,7 @@ use crate::{
     execution::{
         EdgeStats, Engine, Execution, ExecutionEnd, ExecutionRequest, Snapshots, VertexStats,
     },
-    state::{StateChunk, VertexStates},
+    state::{StateChunk, VertexStates, chunks_of},
 };
 
 /// How long SUSPEND, RESTART and DROP wait; a source has at most 100 ms to notice, a connector a
@@ -297,7 +297,9 @@ impl Job {
                 Action::Start(execution) => to_start = Some(execution),
                 Action::Suspend(number) => match (&state.snapshots, state.of(number)) {
                     (Some(snapshots), _) => drop(snapshots.send(Message::Stop)),
-                    (None, execution) => execution.into_iter().for_each(|one| one.suspend(0)),
+                    (None, execution) => {
+                        execution.into_iter().for_each(|one| one.suspend(0, false))
+                    }
                 },
                 Action::Cancel(number) => {
                     state.of(number).into_iter().for_each(Execution::cancel);
@@ -498,9 +500,15 @@ impl Job {
                 self.state.lock().kept = state;
                 End::Failed(error)
             }
-            ExecutionEnd::Suspended(state) => {
-                self.state.lock().kept = state;
-                End::Suspended
+            ExecutionEnd::Suspended(saved) => {
+                let partition_count = self.site.grid.config().partition_count;
+                match chunks_of(saved, partition_count) {
+                    Ok(state) => {
+                        self.state.lock().kept = state;
+                        End::Suspended
+                    }
+                    Err(error) => End::Failed(error),
+                }
             }
         };
         self.ended(number, end);

@@ -6,6 +6,7 @@
 //! next start does what it left undone ([`settle_writers`]).
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,7 +17,7 @@ use std::{
 
 use storage::{
     cluster::control::{Command, JobRecord, SnapshotCommand, SnapshotRecord},
-    snapshot::{SnapshotChunk, SnapshotSummary},
+    snapshot::{ChunkRef, SnapshotChunk, SnapshotSummary},
     table::JobWriters,
 };
 
@@ -29,7 +30,7 @@ use crate::{
     Error, Result,
     execution::{Execution, ExecutionEnd},
     item::SnapshotId,
-    state::{StateChunk, VertexStates},
+    state::{SavedInstance, SavedStates, Sections, StateChunk},
 };
 
 /// What the thread is told.
@@ -39,7 +40,7 @@ pub(super) enum Message {
     /// It shall end with a snapshot.
     Stop,
     /// Every instance has saved.
-    Taken(SnapshotId, Result<VertexStates>),
+    Taken(SnapshotId, Result<SavedStates>),
     /// It has ended.
     Ended(ExecutionEnd),
 }
@@ -91,7 +92,11 @@ pub(super) struct SnapshotThread {
     coordinator: SnapshotCoordinator,
     execution: Option<Execution>,
     /// What was saved and is not written yet.
-    states: VertexStates,
+    states: SavedStates,
+    /// The sections of each instance as they were last written.
+    sections: BTreeMap<(String, usize), Sections<ChunkRef>>,
+    /// Whether the next snapshot may say only what has changed since the last one.
+    has_base: bool,
     /// How the terminal snapshot ended.
     stopped: Option<Result<SnapshotId, String>>,
     settled: Option<Settled>,
@@ -107,7 +112,9 @@ impl SnapshotThread {
             coordinator: SnapshotCoordinator::new(subject.interval.as_micros() as i64),
             subject,
             execution: None,
-            states: VertexStates::new(),
+            states: SavedStates::new(),
+            sections: BTreeMap::new(),
+            has_base: false,
             stopped: None,
             settled: Some(settled),
         };
@@ -147,7 +154,7 @@ impl SnapshotThread {
         }
     }
 
-    fn taken(&mut self, id: SnapshotId, states: Result<VertexStates>) {
+    fn taken(&mut self, id: SnapshotId, states: Result<SavedStates>) {
         if self.is_lost_at("snapshot.taken") {
             return;
         }
@@ -183,10 +190,9 @@ impl SnapshotThread {
                     return None;
                 }
                 let execution = self.execution.as_ref()?;
-                if is_terminal {
-                    execution.suspend(id)
-                } else {
-                    execution.snapshot(id)
+                match is_terminal {
+                    true => execution.suspend(id, self.has_base),
+                    false => execution.snapshot(id, self.has_base),
                 }
                 self.is_lost_at("snapshot.barrier_sent");
                 None
@@ -194,6 +200,8 @@ impl SnapshotThread {
             Action::Store(id) => self.store(id),
             Action::Commit(id, summary, started_at) => self.commit(id, summary, started_at),
             Action::Abandon(id) => {
+                // What the instances said has changed is lost with it.
+                self.has_base = false;
                 if self.is_lost_at("snapshot.abandon") {
                     return None;
                 }
@@ -241,24 +249,45 @@ impl SnapshotThread {
         if self.is_lost_at("snapshot.store") {
             return None;
         }
-        let states = std::mem::take(&mut self.states);
-        let chunks = states.into_iter().flat_map(|(vertex, chunks)| {
-            chunks.into_iter().map(move |chunk| {
-                let StateChunk { partition, tag, rows } = chunk;
-                SnapshotChunk { vertex: vertex.clone(), tag, partition, rows }
-            })
-        });
-        let grid = &self.subject.site.grid;
-        let written = grid.snapshots().write(grid, &self.subject.job, id, chunks);
+        let written = self.write(id);
         match written {
             _ if self.is_lost_at("snapshot.stored") => None,
-            Ok(summary) => Some(Event::Stored(id, summary)),
-            Err(storage::Error::Lost(place)) => {
+            Ok(summary) => {
+                self.has_base = true;
+                Some(Event::Stored(id, summary))
+            }
+            Err(Error::Storage(storage::Error::Lost(place))) => {
                 self.lose(&place);
                 None
             }
             Err(error) => Some(Event::Failed(id, error.to_string())),
         }
+    }
+
+    /// Writes what is new, and the manifest of all there is.
+    fn write(&mut self, id: SnapshotId) -> Result<SnapshotSummary> {
+        let Subject { site, job, .. } = &self.subject;
+        let (grid, partition_count) = (&site.grid, site.grid.config().partition_count);
+        let mut chunks = Vec::new();
+        for SavedInstance { vertex, index, state } in std::mem::take(&mut self.states) {
+            let put = |chunk: StateChunk| -> Result<ChunkRef> {
+                let StateChunk { partition, tag, rows } = chunk;
+                let chunk = SnapshotChunk { vertex: vertex.clone(), tag, partition, rows };
+                Ok(grid.snapshots().put(grid, job.id, chunk)?)
+            };
+            for chunk in state.chunks {
+                chunks.push(put(chunk)?);
+            }
+            let sections = self.sections.entry((vertex.clone(), index)).or_default();
+            if !state.is_incremental {
+                sections.clear();
+            }
+            for change in &state.changes {
+                sections.apply(change, partition_count, put)?;
+            }
+            chunks.extend(sections.iter().cloned());
+        }
+        Ok(grid.snapshots().write(grid, job, id, chunks)?)
     }
 
     /// The commit point, and what follows from it.
@@ -358,7 +387,7 @@ impl SnapshotThread {
         }
     }
 
-    fn suspended(&mut self, states: VertexStates) -> End {
+    fn suspended(&mut self, states: SavedStates) -> End {
         if let Some(id) = self.coordinator.present() {
             self.taken(id, Ok(states));
         }

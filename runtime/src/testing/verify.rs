@@ -551,7 +551,8 @@ impl<'a> Run<'a> {
                 return Err(Complaint::Broken("\"save\" does not end".to_owned()));
             }
         }
-        Ok(writer.chunks)
+        let partition_count = self.plan.grid.config().partition_count;
+        writer.into_chunks(partition_count).map_err(|error| Complaint::Broken(error.to_string()))
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) struct Entry {
 /// The chunks of a snapshot, in the order they are restored in.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Manifest {
-    entries: Vec<Entry>,
+    entries: Vec<Arc<Entry>>,
 }
 
 /// Columns of the table; the first two are its key. All but one are numbers, which Arrow's i64
@@ -56,6 +56,12 @@ pub(crate) fn table_record(id: ObjectId) -> TableRecord {
 }
 
 impl Entry {
+    pub(super) fn new(written: Written, chunk: SnapshotChunk) -> Self {
+        let SnapshotChunk { vertex, tag, partition, .. } = chunk;
+        let Written { chunk, bytes, checksum } = written;
+        Self { vertex, tag, partition, chunk, bytes, checksum }
+    }
+
     pub(super) fn chunk_of(&self, rows: RecordBatch) -> SnapshotChunk {
         let Self { vertex, tag, partition, .. } = self;
         SnapshotChunk { vertex: vertex.clone(), tag: *tag, partition: *partition, rows }
@@ -68,14 +74,12 @@ impl Entry {
 }
 
 impl Manifest {
-    pub(super) fn entries(&self) -> &[Entry] {
-        &self.entries
+    pub(super) fn new(entries: Vec<Arc<Entry>>) -> Self {
+        Self { entries }
     }
 
-    pub(super) fn push(&mut self, written: Written, chunk: SnapshotChunk) {
-        let SnapshotChunk { vertex, tag, partition, .. } = chunk;
-        let Written { chunk, bytes, checksum } = written;
-        self.entries.push(Entry { vertex, tag, partition, chunk, bytes, checksum });
+    pub(super) fn entries(&self) -> &[Arc<Entry>] {
+        &self.entries
     }
 
     /// The digest is XXH3-64 over the entries in order: their numbers, then length and bytes of the
@@ -135,7 +139,7 @@ impl Manifest {
             bytes: number(5, row),
             checksum: number(6, row),
         };
-        Ok(Self { entries: (0..rows.num_rows()).map(entry).collect() })
+        Ok(Self { entries: (0..rows.num_rows()).map(|row| Arc::new(entry(row))).collect() })
     }
 
     /// Removes its rows.

@@ -9,7 +9,7 @@
 //! ```
 //! A *chunk* is one partition's slice of what a processor saved: bytes that belong to that
 //! partition, written once under a number that is never used again, and freed when no kept snapshot
-//! names it. A *manifest* is the list of a snapshot's chunks: rows of a table of the job's, keyed by
+//! names it: a snapshot shares what has not changed with those before it. A *manifest* is the list of a snapshot's chunks: rows of a table of the job's, keyed by
 //! snapshot and number. Both are written first; the snapshot exists when the control state says so.
 //!
 //! A reader checks from the top: the number of rows, bytes and digest of the manifest against the
@@ -23,7 +23,10 @@ use std::{collections::HashMap, sync::Arc};
 use arrow::array::RecordBatch;
 use parking_lot::Mutex;
 
-use self::{chunks::Chunks, manifest::Manifest};
+use self::{
+    chunks::Chunks,
+    manifest::{Entry, Manifest},
+};
 use crate::{
     Error, Grid, Result,
     cluster::control::{JobRecord, ObjectId, SnapshotRecord},
@@ -56,6 +59,10 @@ pub struct SnapshotSummary {
     pub digest: u64,
 }
 
+/// A chunk that was written. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ChunkRef(Arc<Entry>);
+
 /// The snapshots of all jobs, as this member holds them.
 #[derive(Debug, Default)]
 pub struct SnapshotStore {
@@ -71,25 +78,26 @@ struct JobSnapshotStore {
 }
 
 impl SnapshotStore {
-    /// Writes chunks and manifest of snapshot `id`, which is being taken.
+    /// Writes a chunk. It is freed by the next [`SnapshotStore::retain`] unless a manifest names it
+    /// by then.
+    pub fn put(&self, grid: &Grid, job: ObjectId, chunk: SnapshotChunk) -> Result<ChunkRef> {
+        lost_at(grid, "store.chunk")?;
+        let written = self.of(job).chunks.write(&chunk)?;
+        Ok(ChunkRef(Arc::new(Entry::new(written, chunk))))
+    }
+
+    /// Writes the manifest of snapshot `id`, which is being taken: its chunks, in the order they are
+    /// to be restored in, those of earlier snapshots included.
     pub fn write(
         &self,
         grid: &Grid,
         job: &JobRecord,
         id: u64,
-        chunks: impl IntoIterator<Item = SnapshotChunk>,
+        chunks: Vec<ChunkRef>,
     ) -> Result<SnapshotSummary> {
         let store = self.of(job.id);
-        let mut manifest = Manifest::default();
-        let lost_at = |place: &'static str| match grid.env().failpoints.hit(place) {
-            true => Err(Error::Lost(place.to_owned())),
-            false => Ok(()),
-        };
-        for chunk in chunks {
-            lost_at("store.chunk")?;
-            manifest.push(store.chunks.write(&chunk)?, chunk);
-        }
-        lost_at("store.manifest")?;
+        let manifest = Manifest::new(chunks.into_iter().map(|chunk| chunk.0).collect());
+        lost_at(grid, "store.manifest")?;
         manifest.write(grid, job.snapshot_table, id)?;
         let summary = manifest.summary();
         store.manifests.lock().insert(id, Arc::new(manifest));
@@ -167,6 +175,13 @@ impl SnapshotStore {
 
     fn of(&self, job: ObjectId) -> Arc<JobSnapshotStore> {
         Arc::clone(self.jobs.lock().entry(job).or_default())
+    }
+}
+
+fn lost_at(grid: &Grid, place: &'static str) -> Result<()> {
+    match grid.env().failpoints.hit(place) {
+        true => Err(Error::Lost(place.to_owned())),
+        false => Ok(()),
     }
 }
 

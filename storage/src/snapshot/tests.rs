@@ -46,7 +46,16 @@ impl Site {
     }
 
     fn write(&self, id: u64, chunks: &[SnapshotChunk]) -> SnapshotRecord {
-        let summary = self.store().write(&self.grid, &self.job, id, chunks.to_vec()).unwrap();
+        let refs = chunks.iter().map(|chunk| self.put(chunk)).collect();
+        self.write_refs(id, refs)
+    }
+
+    fn put(&self, chunk: &SnapshotChunk) -> ChunkRef {
+        self.store().put(&self.grid, self.job.id, chunk.clone()).unwrap()
+    }
+
+    fn write_refs(&self, id: u64, refs: Vec<ChunkRef>) -> SnapshotRecord {
+        let summary = self.store().write(&self.grid, &self.job, id, refs).unwrap();
         let SnapshotSummary { chunks, bytes, digest } = summary;
         SnapshotRecord {
             id,
@@ -110,6 +119,21 @@ fn a_manifest_that_is_not_what_was_committed_is_refused() {
         let Err(Error::Damaged(text)) = site.read(&record) else { panic!("it was read") };
         assert!(text.ends_with("its manifest is damaged"), "{text}");
     }
+}
+
+#[test]
+fn a_chunk_is_shared_by_snapshots_and_freed_with_the_last() {
+    let site = site();
+    let shared = site.put(&chunk("a", 0, &[1; 1000]));
+    let first = site.write_refs(1, vec![shared.clone(), site.put(&chunk("a", 1, &[2]))]);
+    let second = site.write_refs(2, vec![shared, site.put(&chunk("a", 1, &[3]))]);
+    let bytes = || site.store().bytes(site.job.id);
+    assert!(bytes() < first.bytes + second.bytes, "it is there once");
+    site.store().retain(&site.grid, &site.job, &[2]).unwrap();
+    assert_eq!(bytes(), second.bytes);
+    assert_eq!(site.read(&second).unwrap()[0], chunk("a", 0, &[1; 1000]));
+    site.store().retain(&site.grid, &site.job, &[]).unwrap();
+    assert_eq!(bytes(), 0);
 }
 
 #[test]

@@ -184,7 +184,7 @@ fn a_panic_while_saving_fails_the_suspend() {
     dag.edge(endless_source, sink, 0, Routing::Unicast);
     let (execution, ends) = run(&engine, dag);
     wait_until(|| execution.vertex_stats()[2].rows_in == 30);
-    execution.suspend(0);
+    execution.suspend(0, false);
     let end = ends.recv_timeout(PATIENCE).unwrap();
     assert!(
         matches!(&end, ExecutionEnd::Failed(Error::Internal(text), _) if text.contains("nothing to save")),

@@ -214,11 +214,11 @@ fn run_world(seed: u64, suspend_after: &[usize]) -> (Vec<String>, Counts) {
             for _ in 0..*steps {
                 let _ = scheduler.step();
             }
-            execution.suspend(0);
+            execution.suspend(0, false);
         }
         assert_eq!(scheduler.run_until_still(1_000_000), 0, "it ends");
         match ends.try_recv().unwrap() {
-            ExecutionEnd::Suspended(saved) => state = saved,
+            ExecutionEnd::Suspended(saved) => state = chunks_of(saved, 271).unwrap(),
             ExecutionEnd::Completed => break,
             end => panic!("{end:?}"),
         }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{Result, item::SnapshotId};
 
-type Taken = mpsc::Receiver<(SnapshotId, Result<VertexStates>)>;
+type Taken = mpsc::Receiver<(SnapshotId, Result<SavedStates>)>;
 
 fn snapshots(is_aligned: bool) -> (Option<Snapshots>, Taken) {
     let (sender, taken) = mpsc::channel();
@@ -31,7 +31,7 @@ fn run_with_snapshots(
     let mut id = 0;
     loop {
         id += 1;
-        execution.snapshot(id);
+        execution.snapshot(id, false);
         let mut told = None;
         let mut end = None;
         wait_until(|| {
@@ -42,7 +42,7 @@ fn run_with_snapshots(
         });
         if let Some((told, state)) = told {
             assert_eq!(told, id);
-            states.push(state.unwrap());
+            states.push(chunks_of(state.unwrap(), 271).unwrap());
         }
         match end {
             None => continue,
@@ -87,7 +87,7 @@ fn a_snapshot_under_way_when_the_execution_is_cancelled_is_not_told() {
     let execution = engine.run(request).unwrap();
     wait_until(|| execution.vertex_stats()[3].rows_in > 100);
     execution.cancel();
-    execution.snapshot(1);
+    execution.snapshot(1, false);
     let end = ends.recv_timeout(PATIENCE).unwrap();
     assert!(matches!(end, ExecutionEnd::Cancelled), "{end:?}");
     assert!(taken.try_recv().is_err());

@@ -133,10 +133,10 @@ fn a_suspended_dag_goes_on_where_it_was() {
             let execution = engine.run(request).unwrap();
             if round < 4 {
                 wait_until(|| execution.vertex_stats()[3].rows_in > 500);
-                execution.suspend(0);
+                execution.suspend(0, false);
             }
             match ends.recv_timeout(PATIENCE).unwrap() {
-                ExecutionEnd::Suspended(saved) => state = saved,
+                ExecutionEnd::Suspended(saved) => state = chunks_of(saved, 271).unwrap(),
                 ExecutionEnd::Completed => {
                     assert_eq!(totals(&collected), EXPECTED);
                     assert!(round > 0, "it was suspended at least once");
@@ -156,7 +156,7 @@ fn a_completed_source_stays_completed_after_a_restore() {
     let (dag, _) = sums(&epochs);
     let (execution, ends) = run(&engine, dag);
     wait_until(|| execution.vertex_stats()[2].rows_out == 10);
-    execution.suspend(0);
+    execution.suspend(0, false);
     let state = suspended(&ends);
     let of = |name: &str| state.iter().find(|(vertex, _)| vertex == name).map(|(_, c)| c.len());
     assert_eq!((of("fast"), of("short"), of("sum")), (Some(2), Some(1), Some(3)));
@@ -186,7 +186,7 @@ fn a_dag_whose_sources_have_ended_completes_instead() {
     dag.edge(source, sink, 0, Routing::Unicast);
     let (execution, ends) = run(&engine, dag);
     completed(&ends);
-    execution.suspend(0);
+    execution.suspend(0, false);
     assert!(ends.try_recv().is_err(), "the end is told once");
     assert_eq!(collected.len(), 10);
 }

@@ -299,22 +299,42 @@ impl StateColumn {
         Ok(())
     }
 
-    /// All slots as an Arrow column, for a snapshot; multisets save their entries themselves.
-    pub(in crate::processors) fn to_array(&self) -> Result<ArrayRef> {
+    /// What some slots hold, as it is saved: one row each.
+    pub(in crate::processors) fn to_array(&self, slots: &[u32]) -> Result<ArrayRef> {
+        fn of<T: Copy>(values: &[T], slots: &[u32]) -> Vec<T> {
+            slots.iter().map(|&slot| values[slot as usize]).collect()
+        }
         Ok(match self {
-            Self::Count(values) | Self::Sum(values) => Arc::new(Int64Array::from(values.clone())),
+            Self::Count(values) | Self::Sum(values) => {
+                Arc::new(Int64Array::from(of(values, slots)))
+            }
             Self::WideSum(values) => Arc::new(
-                Decimal128Array::from(values.clone())
+                Decimal128Array::from(of(values, slots))
                     .with_precision_and_scale(RAW_DECIMAL.0, RAW_DECIMAL.1)?,
             ),
             Self::FloatSum(values) | Self::SquareSum(values) => {
-                Arc::new(Float64Array::from(values.clone()))
+                Arc::new(Float64Array::from(of(values, slots)))
             }
-            Self::Extreme(extreme) => extreme.to_array(None)?,
+            Self::Extreme(extreme) => extreme.to_array(Some(slots))?,
             Self::Multiset(_) => {
                 return Err(Error::Internal("a multiset is not one column".to_owned()));
             }
         })
+    }
+
+    /// Empties some slots.
+    pub(in crate::processors) fn clear_slots(&mut self, slots: &[u32]) {
+        fn clear<T: Default>(values: &mut [T], slots: &[u32]) {
+            slots.iter().for_each(|&slot| values[slot as usize] = T::default());
+        }
+        match self {
+            Self::Count(values) | Self::Sum(values) => clear(values, slots),
+            Self::WideSum(values) => clear(values, slots),
+            Self::FloatSum(values) | Self::SquareSum(values) => clear(values, slots),
+            Self::Extreme(extreme) => extreme.clear_slots(slots),
+            // Its sections are replaced whole.
+            Self::Multiset(_) => {}
+        }
     }
 
     /// Takes row i of a saved column into slot `slots[i]`.

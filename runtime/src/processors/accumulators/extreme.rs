@@ -146,6 +146,11 @@ impl Extreme {
         self.is_present.len()
     }
 
+    /// Empties some slots; the value that stays behind is not looked at any more.
+    pub(super) fn clear_slots(&mut self, slots: &[u32]) {
+        slots.iter().for_each(|&slot| self.is_present[slot as usize] = false);
+    }
+
     pub(super) fn resize(&mut self, len: usize) {
         self.is_present.resize(len, false);
         match &mut self.best {

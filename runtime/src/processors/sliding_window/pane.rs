@@ -28,7 +28,63 @@ pub(super) struct Pane {
     pub(super) groups: Groups,
     /// What the stack holds below this pane, by column and slot; see `two_stacks`.
     pub(super) below: Vec<StateColumn>,
+    pub(super) dirty: Dirty,
     derived: Derived,
+}
+
+/// What a pane's saved section does not say yet. Slots from `saved_len` on are new to it; of the
+/// others it is noted which were touched.
+#[derive(Default)]
+pub(super) struct Dirty {
+    /// Slots that were there at the last save; 0 if the pane was never saved.
+    saved_len: usize,
+    /// By saved slot, and the same as a list.
+    is_touched: Vec<bool>,
+    touched: Vec<u32>,
+    /// Rows of the section's pieces.
+    rows_written: usize,
+}
+
+impl Dirty {
+    #[inline]
+    fn touch(&mut self, slot: u32) {
+        let Some(is_touched) = self.is_touched.get_mut(slot as usize) else { return };
+        if !std::mem::replace(is_touched, true) {
+            self.touched.push(slot);
+        }
+    }
+
+    /// The slots to write, ascending, of `len` there are.
+    pub(super) fn slots(&self, len: usize) -> Vec<u32> {
+        let mut slots = self.touched.clone();
+        slots.sort_unstable();
+        slots.extend(self.saved_len as u32..len as u32);
+        slots
+    }
+
+    /// Whether the pane was saved before.
+    pub(super) fn is_saved(&self) -> bool {
+        self.saved_len > 0
+    }
+
+    /// Whether the section grows to more than twice its entries with so many rows.
+    pub(super) fn is_bloated_by(&self, rows: usize, len: usize) -> bool {
+        self.rows_written + rows > 2 * len
+    }
+
+    /// So many rows were written, in addition or in place of all.
+    pub(super) fn saved(&mut self, rows: usize, is_whole: bool, len: usize) {
+        let before = if is_whole { 0 } else { self.rows_written };
+        self.touched.iter().for_each(|&slot| self.is_touched[slot as usize] = false);
+        self.touched.clear();
+        self.is_touched.resize(len, false);
+        self.rows_written = before + rows;
+        self.saved_len = len;
+    }
+
+    fn bytes(&self) -> usize {
+        self.is_touched.capacity() + self.touched.capacity() * size_of::<u32>()
+    }
 }
 
 /// The results of aggregates whose state is a multiset, made piece by piece.
@@ -59,6 +115,7 @@ impl Pane {
             ids: Vec::new(),
             groups: Groups::new(aggregates)?,
             below: Vec::new(),
+            dirty: Dirty::default(),
             derived: Derived::default(),
         })
     }
@@ -82,6 +139,9 @@ impl Pane {
             }
             *slot
         }));
+        if self.dirty.is_saved() {
+            slots.iter().for_each(|&slot| self.dirty.touch(slot));
+        }
         self.groups.resize(self.ids.len());
     }
 
@@ -145,6 +205,7 @@ impl Pane {
         let derived = self.derived.results.iter().flatten();
         self.groups.bytes()
             + self.ids.capacity() * size_of::<u32>()
+            + self.dirty.bytes()
             + self.below.iter().chain(derived).map(StateColumn::bytes).sum::<usize>()
     }
 }

@@ -13,6 +13,8 @@ use crate::{Result, processors::accumulators::Aggregate};
 pub(super) struct Panes {
     by_number: BTreeMap<i64, Pane>,
     maps: SlotMaps,
+    /// Saved panes that were taken out since the last save.
+    forgotten: Vec<i64>,
     /// Of all panes: a window may have 10^5 of them, too many to ask each after every batch.
     pane_bytes: usize,
 }
@@ -63,7 +65,28 @@ impl Panes {
         let pane = self.by_number.remove(&number)?;
         self.pane_bytes -= pane.bytes();
         self.maps.close(number, &pane.ids);
+        if pane.dirty.is_saved() {
+            self.forgotten.push(number);
+        }
         Some(pane)
+    }
+
+    /// Saved panes that were taken out since this was last asked.
+    pub(super) fn take_forgotten(&mut self) -> Vec<i64> {
+        std::mem::take(&mut self.forgotten)
+    }
+
+    /// Does something to every pane, by rising number.
+    pub(super) fn change_each(
+        &mut self,
+        mut change: impl FnMut(i64, &mut Pane) -> Result<()>,
+    ) -> Result<()> {
+        for (number, pane) in &mut self.by_number {
+            let before = pane.bytes();
+            change(*number, pane)?;
+            self.pane_bytes = self.pane_bytes + pane.bytes() - before;
+        }
+        Ok(())
     }
 
     /// A pane gets no more rows, or not soon.
@@ -85,11 +108,6 @@ impl Panes {
 
     pub(super) fn last(&self) -> Option<i64> {
         self.by_number.last_key_value().map(|(number, _)| *number)
-    }
-
-    /// All panes by number, rising.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (i64, &Pane)> {
-        self.by_number.iter().map(|(number, pane)| (*number, pane))
     }
 
     /// Key ids have changed.

@@ -6,6 +6,10 @@
 //! | 1 | a key in a pane | `pane, live`, keys, one column for each number or extreme |
 //! | 2 + n | a value of a key in a pane, for the n-th multiset | `pane`, keys, `value, weight` |
 //!
+//! Each pane is a section, and what is saved of it at a snapshot are the keys that rows have come for
+//! since the one before: the pause does not grow with what there is. A row that is saved later
+//! replaces an earlier one of its key. A pane with multisets is replaced whole.
+//!
 //! Keys lie in their partition, whatever the number of instances before and after. What is closed
 //! has no key and all instances must know it: it is written once for each partition an instance
 //! serves. The total is not saved; it is added up again.
@@ -13,17 +17,16 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array},
-    compute::{concat, take_record_batch},
+    array::{ArrayRef, AsArray, Int64Array, RecordBatch},
     datatypes::{Field, Int64Type, Schema},
 };
-use storage::partition::{PartitionId, hash_columns, partition_of_hash};
+use storage::partition::PartitionId;
 
-use super::{groups::Groups, window::SlidingWindow};
+use super::{groups::Groups, keys::WindowKeys, pane::Pane, window::SlidingWindow};
 use crate::{
     Error, Result,
     processors::accumulators::{Entries, StateColumn},
-    state::{StateChunk, StateWriter, instance_of},
+    state::{KeyedRows, SectionChange, StateChunk, StateWriter, instance_of},
 };
 
 const TAG_CLOSED: u8 = 0;
@@ -32,14 +35,49 @@ const TAG_PANES: u8 = 1;
 const TAG_MULTISETS: u8 = 2;
 
 impl SlidingWindow {
-    pub(super) fn save_chunks(&self, state: &mut StateWriter) -> Result<()> {
+    pub(super) fn save_state(&mut self, state: &mut StateWriter) -> Result<()> {
         self.save_closed(state)?;
-        let partitions = self.partitions()?;
-        self.save_panes(&partitions, state)?;
-        for position in 0..self.plan.multiset_positions().len() {
-            self.save_multiset(position, &partitions, state)?;
+        let forgotten = self.panes.take_forgotten();
+        if state.is_incremental {
+            let tags = (0..=self.plan.multiset_positions().len()).map(|n| TAG_PANES + n as u8);
+            for tag in tags {
+                let gone = forgotten.iter().map(|&pane| SectionChange::Forget((tag, pane)));
+                gone.for_each(|change| state.change(change));
+            }
         }
-        Ok(())
+        let has_multisets = !self.plan.multiset_positions().is_empty();
+        let Self { panes, keys, plan, .. } = self;
+        panes.change_each(|number, pane| {
+            let len = pane.ids.len();
+            let mut slots = pane.dirty.slots(len);
+            if state.is_incremental && slots.is_empty() {
+                return Ok(());
+            }
+            let is_whole = !state.is_incremental
+                || !pane.dirty.is_saved()
+                || has_multisets
+                || pane.dirty.is_bloated_by(slots.len(), len);
+            if is_whole {
+                slots = (0..len as u32).collect();
+            }
+            let rows = pane_rows(number, pane, &slots, keys)?;
+            let section = (TAG_PANES, number);
+            state.change(match is_whole {
+                true => SectionChange::Replace(section, rows),
+                false => SectionChange::Append(section, rows),
+            });
+            for position in 0..plan.multiset_positions().len() {
+                let at = plan.multiset_positions()[position];
+                let section = (TAG_MULTISETS + position as u8, number);
+                if let Some(rows) = multiset_rows(number, pane, at, keys)? {
+                    state.change(SectionChange::Replace(section, rows));
+                }
+            }
+            if state.snapshot > 0 {
+                pane.dirty.saved(slots.len(), is_whole, len);
+            }
+            Ok(())
+        })
     }
 
     pub(super) fn restore_chunk(&mut self, chunk: &StateChunk) -> Result<()> {
@@ -68,94 +106,15 @@ impl SlidingWindow {
         Ok(())
     }
 
-    fn save_panes(&self, partitions: &[PartitionId], state: &mut StateWriter) -> Result<()> {
-        let mut columns: Vec<Vec<ArrayRef>> = Vec::new();
-        let mut ids = Vec::new();
-        for (number, pane) in self.panes.iter() {
-            ids.extend_from_slice(&pane.ids);
-            let numbers: ArrayRef = Arc::new(Int64Array::from_value(number, pane.ids.len()));
-            let live: ArrayRef = Arc::new(Int64Array::from(pane.groups.live.clone()));
-            let plain = pane.groups.columns.iter().flatten();
-            let plain = plain.filter(|column| !matches!(column, StateColumn::Multiset(_)));
-            let plain = plain.map(StateColumn::to_array).collect::<Result<Vec<_>>>()?;
-            columns.push([numbers, live].into_iter().chain(plain).collect());
-        }
-        let columns = concat_columns(&columns)?;
-        self.put_keyed(TAG_PANES, &ids, columns, 2, partitions, state)
-    }
-
-    fn save_multiset(
-        &self,
-        position: usize,
-        partitions: &[PartitionId],
-        state: &mut StateWriter,
-    ) -> Result<()> {
-        let (aggregate, column) = self.plan.multiset_positions()[position];
-        let mut columns: Vec<Vec<ArrayRef>> = Vec::new();
-        let mut ids = Vec::new();
-        for (number, pane) in self.panes.iter() {
-            let StateColumn::Multiset(multiset) = &pane.groups.columns[aggregate][column] else {
-                continue;
-            };
-            let entries = multiset.entries(|weight| weight != 0)?;
-            let numbers: ArrayRef = Arc::new(Int64Array::from_value(number, entries.slots.len()));
-            let weights: ArrayRef = Arc::new(Int64Array::from(entries.weights));
-            ids.extend(entries.slots.iter().map(|&slot| pane.ids[slot as usize]));
-            columns.push(vec![numbers, entries.values, weights]);
-        }
-        let tag = TAG_MULTISETS + position as u8;
-        self.put_keyed(tag, &ids, concat_columns(&columns)?, 1, partitions, state)
-    }
-
-    /// Puts rows of the keys `ids`, one chunk a partition; the key columns go to `key_position`.
-    fn put_keyed(
-        &self,
-        tag: u8,
-        ids: &[u32],
-        mut columns: Vec<ArrayRef>,
-        key_position: usize,
-        partitions: &[PartitionId],
-        state: &mut StateWriter,
-    ) -> Result<()> {
-        if ids.is_empty() {
-            return Ok(());
-        }
-        columns.splice(key_position..key_position, self.keys.columns_of(ids)?);
-        let partition_at = |row: usize| partitions[ids[row] as usize];
-        // Stable, so that the rows of a partition stay in order of their panes.
-        let mut order: Vec<u32> = (0..ids.len() as u32).collect();
-        order.sort_by_key(|&row| partition_at(row as usize));
-        let rows = take_record_batch(&batch_of(columns)?, &UInt32Array::from(order.clone()))?;
-        let mut start = 0;
-        for run in order.chunk_by(|&a, &b| partition_at(a as usize) == partition_at(b as usize)) {
-            let rows = rows.slice(start, run.len());
-            state.put(StateChunk { partition: partition_at(run[0] as usize), tag, rows });
-            start += run.len();
-        }
-        Ok(())
-    }
-
-    /// The partition of each key id. Without key columns there is one key and one instance.
-    fn partitions(&self) -> Result<Vec<PartitionId>> {
-        let ids: Vec<u32> = (0..self.keys.len() as u32).collect();
-        let columns = self.keys.columns_of(&ids)?;
-        let (Some(context), false) = (&self.context, columns.is_empty()) else {
-            return Ok(vec![PartitionId(0); ids.len()]);
-        };
-        let mut hashes = Vec::new();
-        hash_columns(&columns, &mut hashes)?;
-        let partition_count = context.grid.config().partition_count;
-        Ok(hashes.into_iter().map(|hash| partition_of_hash(hash, partition_count)).collect())
-    }
-
     fn restore_panes(&mut self, rows: &RecordBatch) -> Result<()> {
         let key_count = self.plan.spec.keys.len();
         let (panes, live) = (integers(rows.column(0)), integers(rows.column(1)));
         let saved = &rows.columns()[2 + key_count..];
         self.restore_rows(rows, 2, panes, |groups, start, slots| {
             for (&slot, &live) in slots.iter().zip(&live.values()[start..]) {
-                groups.live[slot as usize] += live;
+                groups.live[slot as usize] = live;
             }
+            groups.columns.iter_mut().flatten().for_each(|column| column.clear_slots(slots));
             let plain = groups.columns.iter_mut().flatten();
             let plain: Vec<_> =
                 plain.filter(|column| !matches!(column, StateColumn::Multiset(_))).collect();
@@ -213,17 +172,43 @@ impl SlidingWindow {
     }
 }
 
-fn integers(column: &ArrayRef) -> &Int64Array {
-    column.as_primitive::<Int64Type>()
+/// What some slots of a pane hold.
+fn pane_rows(number: i64, pane: &Pane, slots: &[u32], keys: &WindowKeys) -> Result<KeyedRows> {
+    let ids: Vec<u32> = slots.iter().map(|&slot| pane.ids[slot as usize]).collect();
+    let numbers: ArrayRef = Arc::new(Int64Array::from_value(number, slots.len()));
+    let live = slots.iter().map(|&slot| pane.groups.live[slot as usize]);
+    let live: ArrayRef = Arc::new(Int64Array::from_iter_values(live));
+    let plain = pane.groups.columns.iter().flatten();
+    let plain = plain.filter(|column| !matches!(column, StateColumn::Multiset(_)));
+    let plain = plain.map(|column| column.to_array(slots)).collect::<Result<Vec<_>>>()?;
+    let keys = keys.columns_of(&ids)?;
+    let key_positions = 2..2 + keys.len();
+    let columns = [numbers, live].into_iter().chain(keys).chain(plain).collect();
+    Ok(KeyedRows { rows: batch_of(columns)?, keys: key_positions })
 }
 
-fn concat_columns(parts: &[Vec<ArrayRef>]) -> Result<Vec<ArrayRef>> {
-    let width = parts.first().map_or(0, Vec::len);
-    let column = |column: usize| {
-        let arrays: Vec<&dyn Array> = parts.iter().map(|part| part[column].as_ref()).collect();
-        Ok(concat(&arrays)?)
+/// What a multiset of a pane holds; `None` for an aggregate of another kind.
+fn multiset_rows(
+    number: i64,
+    pane: &Pane,
+    (aggregate, column): (usize, usize),
+    keys: &WindowKeys,
+) -> Result<Option<KeyedRows>> {
+    let StateColumn::Multiset(multiset) = &pane.groups.columns[aggregate][column] else {
+        return Ok(None);
     };
-    (0..width).map(column).collect()
+    let entries = multiset.entries(|weight| weight != 0)?;
+    let ids: Vec<u32> = entries.slots.iter().map(|&slot| pane.ids[slot as usize]).collect();
+    let numbers: ArrayRef = Arc::new(Int64Array::from_value(number, entries.slots.len()));
+    let weights: ArrayRef = Arc::new(Int64Array::from(entries.weights));
+    let keys = keys.columns_of(&ids)?;
+    let key_positions = 1..1 + keys.len();
+    let columns = [numbers].into_iter().chain(keys).chain([entries.values, weights]).collect();
+    Ok(Some(KeyedRows { rows: batch_of(columns)?, keys: key_positions }))
+}
+
+fn integers(column: &ArrayRef) -> &Int64Array {
+    column.as_primitive::<Int64Type>()
 }
 
 /// A batch of columns that are known by their position.

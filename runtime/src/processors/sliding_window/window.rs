@@ -372,7 +372,8 @@ impl Processor for SlidingWindow {
     }
 
     fn save(&mut self, state: &mut StateWriter) -> Result<Done> {
-        self.save_chunks(state)?;
+        self.save_state(state)?;
+        self.tell_bytes();
         Ok(Done::Yes)
     }
 

@@ -1,4 +1,5 @@
-//! State that moves into another number of instances: the windows that come out are the same.
+//! State that moves into another number of instances, saved whole or by what has changed: the windows
+//! that come out are the same.
 
 use storage::{
     Grid, GridConfig,
@@ -14,7 +15,7 @@ use crate::{
     item::{Item, Watermark},
     processor::{Done, Inbox, Outbox, Processor, ProcessorContext},
     processors::sliding_window::split::taken,
-    state::{StateChunk, StateWriter, instance_of},
+    state::{SectionChange, Sections, StateChunk, StateWriter, instance_of},
     testing,
 };
 
@@ -91,10 +92,37 @@ impl Vertex {
             while instance.epoch(1, &mut self.outbox).unwrap() == Done::No {}
             let mut state = StateWriter::default();
             assert_eq!(instance.save(&mut state).unwrap(), Done::Yes);
-            chunks.extend(state.chunks);
+            chunks.extend(state.into_chunks(271).unwrap());
         }
         self.collect();
         chunks
+    }
+
+    /// A snapshot after `saved`, which is the last one of these instances, or of none of them.
+    fn save_changes(&mut self, saved: &mut Saved, is_incremental: bool) {
+        saved.id += 1;
+        saved.sections.resize_with(self.instances.len(), Sections::default);
+        saved.chunks.clear();
+        for (instance, sections) in self.instances.iter_mut().zip(&mut saved.sections) {
+            while instance.epoch(1, &mut self.outbox).unwrap() == Done::No {}
+            let mut state = StateWriter::new(saved.id, is_incremental);
+            assert_eq!(instance.save(&mut state).unwrap(), Done::Yes);
+            saved.chunks.extend(state.chunks);
+            if !is_incremental {
+                sections.clear();
+            }
+            for change in &state.changes {
+                saved.rows_written += match change {
+                    SectionChange::Append(_, rows) | SectionChange::Replace(_, rows) => {
+                        rows.rows.num_rows()
+                    }
+                    SectionChange::Forget(_) => 0,
+                };
+                sections.apply(change, 271, Ok::<_, crate::Error>).unwrap();
+            }
+        }
+        self.collect();
+        saved.emitted = self.emitted.clone();
     }
 
     fn restore(&mut self, chunks: &[StateChunk]) {
@@ -104,6 +132,102 @@ impl Vertex {
             chunks.iter().filter(ours).for_each(|chunk| instance.restore(chunk).unwrap());
         }
     }
+}
+
+/// A snapshot of a vertex.
+#[derive(Default)]
+struct Saved {
+    id: u64,
+    chunks: Vec<StateChunk>,
+    sections: Vec<Sections<StateChunk>>,
+    emitted: Vec<String>,
+    /// The event that follows.
+    position: usize,
+    rows_written: usize,
+}
+
+impl Saved {
+    fn all_chunks(&self) -> Vec<StateChunk> {
+        let sections = self.sections.iter().flat_map(Sections::iter);
+        self.chunks.iter().chain(sections).cloned().collect()
+    }
+}
+
+/// What comes out when the vertex takes snapshots of what has changed, and is lost now and then.
+fn emitted_with_losses(spec: &SlidingWindowSpec, events: &[Event], rng: &Rng) -> Vec<String> {
+    let below = |bound: u64| rng.next_u64() % bound;
+    let grid = Grid::open(GridConfig::default(), Env::simulated(1).0).unwrap();
+    let mut vertex = Vertex::new(&grid, spec, 2);
+    let mut saved = Saved::default();
+    let mut is_incremental = false;
+    let mut position = 0;
+    while position < events.len() {
+        vertex.take(&events[position]);
+        position += 1;
+        if below(2) == 0 {
+            vertex.save_changes(&mut saved, is_incremental);
+            saved.position = position;
+            is_incremental = true;
+        }
+        if below(12) == 0 {
+            vertex = Vertex::new(&grid, spec, 1 + below(4) as usize);
+            vertex.restore(&saved.all_chunks());
+            vertex.emitted = saved.emitted.clone();
+            position = saved.position;
+            saved.sections.clear();
+            is_incremental = false;
+            // What was restored is the base of nothing.
+            vertex.save_changes(&mut saved, false);
+            is_incremental |= below(2) == 0;
+        }
+    }
+    vertex.end();
+    vertex.emitted.sort();
+    vertex.emitted
+}
+
+#[test]
+fn snapshots_of_what_has_changed_restore_as_whole_ones_do() {
+    for seed in 0..12 {
+        let (size, slide) = [(10, 10), (10, 4), (12, 1)][seed as usize % 3];
+        let mut spec = model_spec(size, slide, 0);
+        spec.is_append_only = seed % 4 != 3;
+        if seed % 2 == 0 {
+            spec.aggregates.retain(|aggregate| !aggregate.is_distinct);
+        }
+        let rng = Rng::seeded(900 + seed);
+        let events = random_events(&rng, spec.is_append_only);
+        let wanted = emitted(&spec, &events, &[1]);
+        assert_eq!(emitted_with_losses(&spec, &events, &rng), wanted, "seed {seed}");
+    }
+}
+
+#[test]
+fn what_is_saved_grows_with_what_has_changed_and_not_with_what_there_is() {
+    let grid = Grid::open(GridConfig::default(), Env::simulated(1).0).unwrap();
+    let mut spec = model_spec(1_000_000, 1_000_000, 0);
+    spec.aggregates.retain(|aggregate| !aggregate.is_distinct);
+    spec.is_append_only = true;
+    let mut vertex = Vertex::new(&grid, &spec, 1);
+    let rows = |keys: std::ops::Range<i64>| Event::Rows(keys.map(|key| (10, key, 1, 1)).collect());
+    vertex.take(&rows(0..5_000));
+    let mut saved = Saved::default();
+    let mut rows_of = |vertex: &mut Vertex, is_incremental| {
+        let before = saved.rows_written;
+        vertex.save_changes(&mut saved, is_incremental);
+        saved.rows_written - before
+    };
+    assert_eq!(rows_of(&mut vertex, false), 5_000);
+    assert_eq!(rows_of(&mut vertex, true), 0);
+    vertex.take(&rows(10..20));
+    vertex.take(&rows(15..30));
+    assert_eq!(rows_of(&mut vertex, true), 20);
+    assert_eq!(rows_of(&mut vertex, true), 0);
+    for _ in 0..3 {
+        vertex.take(&rows(0..2_000));
+        rows_of(&mut vertex, true);
+    }
+    assert!(saved.all_chunks().iter().map(|chunk| chunk.rows.num_rows()).sum::<usize>() <= 10_001);
 }
 
 /// What comes out when the vertex is saved and restored after each event, into as many instances
