@@ -9,6 +9,7 @@ mod metrics;
 mod partitions;
 mod queries;
 mod sessions;
+mod snapshots;
 mod tables;
 
 use std::sync::Arc;
@@ -34,7 +35,7 @@ enum Kind {
 }
 
 /// All tables of the schema.
-const TABLES: [(&str, Columns, Records); 9] = [
+const TABLES: [(&str, Columns, Records); 10] = [
     ("job_edges", job_edges::COLUMNS, job_edges::records),
     ("job_vertices", job_vertices::COLUMNS, job_vertices::records),
     ("jobs", jobs::COLUMNS, jobs::records),
@@ -43,6 +44,7 @@ const TABLES: [(&str, Columns, Records); 9] = [
     ("partitions", partitions::COLUMNS, partitions::records),
     ("queries", queries::COLUMNS, queries::records),
     ("sessions", sessions::COLUMNS, sessions::records),
+    ("snapshots", snapshots::COLUMNS, snapshots::records),
     ("tables", tables::COLUMNS, tables::records),
 ];
 
