@@ -28,6 +28,7 @@ pub mod connectors;
 pub mod dag;
 pub mod decode;
 pub mod delta;
+pub mod encode;
 pub mod error;
 pub mod execution;
 pub mod item;
