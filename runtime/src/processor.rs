@@ -33,6 +33,7 @@ use crate::{
     delta::{DeltaBatch, Weight},
     execution::StateMemory,
     item::{Item, SnapshotId, Watermark},
+    job::Guarantee,
     state::{StateChunk, StateWriter},
 };
 
@@ -80,6 +81,8 @@ pub struct ProcessorContext {
     pub index: usize,
     /// Instances of the vertex on all members.
     pub parallelism: usize,
+    /// What becomes of rows when the execution is lost: what a sink must do about it.
+    pub guarantee: Guarantee,
     /// Shows trouble the job survives (`sys.jobs.last_error`); `None` when it is over.
     pub trouble: TellTrouble,
     /// Call to have this processor's tasklet called soon; the only method for other threads
@@ -160,6 +163,13 @@ pub trait Processor: Send {
     /// have come; not called for every snapshot: a later id includes the earlier ones. It may come
     /// twice, and it may never come: what was saved must then do after a restore.
     fn committed(&mut self, id: SnapshotId) -> Result<Done> {
+        let _ = id;
+        Ok(Done::Yes)
+    }
+
+    /// Snapshot `id` will never be good: what was to be let go with it is to be let go with a later
+    /// one. Called some time after `save`, or not at all when a later snapshot tells as much.
+    fn abandoned(&mut self, id: SnapshotId) -> Result<Done> {
         let _ = id;
         Ok(Done::Yes)
     }

@@ -25,6 +25,7 @@ use crate::{
     Error, Result,
     dag::Dag,
     item::{BarrierKind, SnapshotId},
+    job::Guarantee,
     processor::TellTrouble,
     state::VertexStates,
 };
@@ -111,6 +112,13 @@ pub struct Snapshots {
     pub taken: SnapshotTaken,
     /// What table sinks write through, if it is not permanent at once.
     pub writers: Option<Arc<JobWriters>>,
+}
+
+impl Snapshots {
+    /// What they are taken for.
+    pub(super) fn guarantee(&self) -> Guarantee {
+        if self.is_aligned { Guarantee::ExactlyOnce } else { Guarantee::AtLeastOnce }
+    }
 }
 
 /// A running execution; dropping it does not stop it.
@@ -320,6 +328,11 @@ impl Execution {
     /// Tells the processors that snapshot `id` is good.
     pub fn committed(&self, id: SnapshotId) {
         self.shared.commit(id);
+    }
+
+    /// Tells the processors that snapshot `id` will never be good.
+    pub fn abandoned(&self, id: SnapshotId) {
+        self.shared.abandon(id);
     }
 
     fn request(&self, kind: BarrierKind, is_incremental: bool) {

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use storage::{Grid, env::Clock, table::JobWriters};
 
 use super::{
-    ExecutionRequest, QUERY,
+    ExecutionRequest, QUERY, Snapshots,
     inbound::Inbound,
     memory::{ExecutionMemory, StateMemory, state_gauge},
     outbound::{OutEdge, Outbound, Router},
@@ -23,6 +23,7 @@ use super::{
 use crate::{
     Error, Result,
     dag::{Dag, Edge, Routing},
+    job::Guarantee,
     processor::{Cooperation, Processor, ProcessorContext, TellTrouble},
     state::{EVERY_INSTANCE, StateChunk, instance_of},
 };
@@ -93,13 +94,15 @@ impl MemberPlan {
             .map(|edge| connect(&dag, edge, &mut vertices, &memory, site))
             .collect();
         let gauges = (gauges(&dag, &vertices), edges?);
+        let guarantee = snapshots.as_ref().map_or(Guarantee::None, Snapshots::guarantee);
         for (vertex, instances) in vertices.iter_mut().enumerate() {
             let saved = restore.iter().find(|(name, _)| *name == dag.vertices[vertex].name);
             let saved = saved.map_or(&[][..], |(_, chunks)| chunks);
             let parallelism = instances.len();
             for instance in instances {
                 let shared = (&trouble, &memory, writers.as_ref());
-                let context = context(instance, parallelism, (job_id, &job_name), shared, site);
+                let job = (job_id, &job_name, guarantee);
+                let context = context(instance, parallelism, job, shared, site);
                 let name = Arc::clone(&instance.id.name);
                 guarded(&name, || start(&mut *instance.processor, &context, saved))?;
             }
@@ -283,7 +286,7 @@ fn gauges(dag: &Dag, vertices: &[Vec<Instance>]) -> Vec<VertexGauge> {
 fn context(
     instance: &Instance,
     parallelism: usize,
-    (job_id, job_name): (u64, &Arc<str>),
+    (job_id, job_name, guarantee): (u64, &Arc<str>, Guarantee),
     (trouble, memory, writers): (&TellTrouble, &Arc<ExecutionMemory>, Option<&Arc<JobWriters>>),
     site: &Site<'_>,
 ) -> ProcessorContext {
@@ -296,6 +299,7 @@ fn context(
         vertex: Arc::clone(&instance.id.name),
         index: instance.id.index,
         parallelism,
+        guarantee,
         trouble: Arc::clone(trouble),
         wake: Arc::new(move || signal.raise()),
         wake_at: Arc::new(move |nanos| timer.raise_at(nanos)),

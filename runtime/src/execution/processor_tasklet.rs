@@ -55,6 +55,8 @@ enum Phase {
     Saving(Barrier, StateWriter),
     /// Waits for the processor to let go what it wrote before a good snapshot.
     Committing(SnapshotId),
+    /// Waits for the processor to keep it for a later one.
+    Abandoning(SnapshotId),
     /// Waits for the processor to emit what is left.
     Completing,
     /// Waits for the last items to be delivered.
@@ -92,6 +94,8 @@ pub(super) struct ProcessorTasklet {
     epoch_seen: u64,
     /// The newest good snapshot the processor was told of.
     committed_seen: SnapshotId,
+    /// The newest one that never will be good, of those it was told of.
+    abandoned_seen: SnapshotId,
     saved: Option<StateWriter>,
     is_completed: bool,
     /// Whether a call that took too long was logged.
@@ -158,6 +162,7 @@ impl ProcessorTasklet {
             phase: Phase::Running,
             epoch_seen: 0,
             committed_seen: 0,
+            abandoned_seen: 0,
             saved: None,
             is_completed: false,
             is_slow: false,
@@ -238,6 +243,7 @@ impl ProcessorTasklet {
             Phase::Epoch(barrier) => processor.epoch(barrier.epoch, outbox)?,
             Phase::Saving(_, writer) => processor.save(writer)?,
             Phase::Committing(id) => processor.committed(*id)?,
+            Phase::Abandoning(id) => processor.abandoned(*id)?,
             Phase::Completing => processor.complete(usize::MAX, outbox)?,
             Phase::Ended => return Ok(false),
         };
@@ -273,7 +279,8 @@ impl ProcessorTasklet {
             Phase::Running
             | Phase::Watermark(_)
             | Phase::CompletingInput(_)
-            | Phase::Committing(_) => Phase::Running,
+            | Phase::Committing(_)
+            | Phase::Abandoning(_) => Phase::Running,
             Phase::Epoch(barrier) if barrier.kind == BarrierKind::Epoch => self.pass(barrier),
             Phase::Epoch(barrier) => {
                 let is_incremental = self.shared.is_incremental();
@@ -316,6 +323,12 @@ impl ProcessorTasklet {
         if committed > self.committed_seen {
             self.committed_seen = committed;
             self.phase = Phase::Committing(committed);
+            return Ok(true);
+        }
+        let abandoned = self.shared.abandoned();
+        if abandoned > self.abandoned_seen {
+            self.abandoned_seen = abandoned;
+            self.phase = Phase::Abandoning(abandoned);
             return Ok(true);
         }
         let processor = self.processor.as_deref_mut().expect("it has not ended");

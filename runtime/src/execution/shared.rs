@@ -60,6 +60,8 @@ pub(super) struct Shared {
     committed: AtomicU64,
     /// Whether the save of the durable barrier under way says only what has changed.
     is_incremental: AtomicBool,
+    /// The newest snapshot that never will be one.
+    abandoned: AtomicU64,
     /// Whether all tasklets must end at their next call.
     is_cancelled: AtomicBool,
     state: Mutex<State>,
@@ -145,6 +147,7 @@ impl Shared {
             partition_count: policy.partition_count,
             committed: AtomicU64::new(0),
             is_incremental: AtomicBool::new(false),
+            abandoned: AtomicU64::new(0),
             is_cancelled: AtomicBool::new(false),
             state: Mutex::new(state),
         }
@@ -202,6 +205,18 @@ impl Shared {
     /// A snapshot of this execution is good.
     pub(super) fn commit(&self, id: SnapshotId) {
         if self.committed.fetch_max(id, Ordering::AcqRel) < id {
+            self.wake_all();
+        }
+    }
+
+    /// The newest snapshot of this execution that never will be good, 0 for none.
+    pub(super) fn abandoned(&self) -> SnapshotId {
+        self.abandoned.load(Ordering::Acquire)
+    }
+
+    /// A snapshot of this execution never will be good.
+    pub(super) fn abandon(&self, id: SnapshotId) {
+        if self.abandoned.fetch_max(id, Ordering::AcqRel) < id {
             self.wake_all();
         }
     }

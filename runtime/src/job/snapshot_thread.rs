@@ -211,6 +211,7 @@ impl SnapshotThread {
                     let job = &self.subject.job.name;
                     tracing::debug!(%job, snapshot = id, %error, "not abandoned");
                 }
+                self.execution.iter().for_each(|execution| execution.abandoned(id));
                 None
             }
             Action::Free => {
