@@ -44,10 +44,10 @@ enum Part {
 
 /// Where a column is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Place {
-    is_key: bool,
+pub(super) struct Place {
+    pub(super) is_key: bool,
     /// The field, or `None` for the whole key or value.
-    field: Option<String>,
+    pub(super) field: Option<String>,
 }
 
 /// The columns of a mapping that declares none: those of formats with one value.
@@ -194,7 +194,7 @@ impl Part {
 }
 
 /// Where a column is found, by its external name or else its own.
-fn place(field: &Field, external: Option<&str>, settings: &Settings) -> Result<Place> {
+pub(super) fn place(field: &Field, external: Option<&str>, settings: &Settings) -> Result<Place> {
     let name = external.unwrap_or(field.name());
     let (is_key, inner) = match name.split_once('.') {
         _ if name == KEY => (true, None),

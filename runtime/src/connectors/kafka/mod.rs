@@ -1,5 +1,5 @@
-//! `TYPE Kafka`: topics as sources. Topic partitions are assigned to instances by us, offsets are
-//! the state of the source; no consumer group is joined and nothing is committed to the broker.
+//! `TYPE Kafka`: topics as sources and sinks. Topic partitions are assigned to instances by us, offsets
+//! are the state of the source; no consumer group is joined.
 //!
 //! ```text
 //!   librdkafka's own threads         supervisor thread             worker threads
@@ -10,15 +10,25 @@
 //! ```
 //! [`link`] is what the instances of one execution share: the client, its supervisor, the topic
 //! partitions with their first and last offsets. [`batch`] is the only file with `unsafe`.
+//!
+//! The way out is [`sink`]: [`encoder`] writes what [`format`] reads, [`topic_log`] is the seam to
+//! librdkafka's [`producer`], [`transactions`] tells how every row is written once.
 
 pub mod batch;
+pub mod encoder;
 pub mod format;
 pub mod link;
+pub mod outgoing;
+pub mod producer;
 pub mod progress;
 pub mod reader;
 pub mod settings;
+pub mod sink;
 pub mod source;
 pub mod source_time;
+pub mod topic_log;
+pub mod transaction;
+pub mod transactions;
 
 use std::sync::Arc;
 
@@ -61,10 +71,15 @@ impl Connector for Kafka {
 
     fn sink(
         &self,
-        _mapping: &MappingRecord,
+        mapping: &MappingRecord,
         _input: &SchemaRef,
     ) -> Result<Option<Arc<dyn ProcessorSupplier>>> {
-        Ok(None)
+        let settings = Settings::read(&mapping.external_name, &mapping.options)?;
+        let external: Vec<Option<String>> =
+            mapping.columns.iter().map(|column| column.external_name.clone()).collect();
+        let encoder = encoder::RowEncoder::new(&settings, &mapping.schema, &external)?;
+        let supplier = sink::KafkaSinkSupplier::new(&mapping.name.name, settings, encoder);
+        Ok(Some(Arc::new(supplier)))
     }
 }
 

@@ -27,12 +27,33 @@ const FORMATS: [&str; 9] =
     ["json-flat", "json", "csv", "raw", "varchar", "text", "int", "integer", "bigint"];
 
 /// Properties of librdkafka that the source sets itself, and why.
-const RESERVED: [(&str, &str); 5] = [
+const RESERVED: [(&str, &str); 9] = [
     ("group.id", "a mapping joins no consumer group; offsets are part of the job's state"),
     ("enable.auto.commit", "offsets are part of the job's state"),
     ("enable.auto.offset.store", "offsets are part of the job's state"),
     ("enable.partition.eof", "it is always on"),
     ("statistics.interval.ms", "statistics are not shown"),
+    ("transactional.id", "it belongs to the job, and to each of its sinks"),
+    ("enable.idempotence", "it is always on"),
+    ("acks", "all replicas acknowledge what is written"),
+    ("delivery.report.only.error", "it is always on"),
+];
+
+/// What the sink asks of librdkafka unless the mapping says otherwise.
+const PRODUCER_DEFAULTS: [(&str, &str); 11] = [
+    ("client.id", "tidewater"),
+    // Bytes and messages waiting in memory, for each instance: a full queue pushes back.
+    ("queue.buffering.max.kbytes", "32768"),
+    ("queue.buffering.max.messages", "1000000"),
+    ("linger.ms", "5"),
+    ("batch.size", "1000000"),
+    // Keys lie where Kafka's own clients put them.
+    ("partitioner", "murmur2_random"),
+    ("socket.nagle.disable", "true"),
+    ("reconnect.backoff.ms", "50"),
+    ("reconnect.backoff.max.ms", "1000"),
+    ("allow.auto.create.topics", "false"),
+    ("topic.metadata.propagation.max.ms", "5000"),
 ];
 
 /// What the source asks of librdkafka unless the mapping says otherwise.
@@ -110,8 +131,10 @@ pub struct Settings {
     pub on_error: OnError,
     /// Instances on each member.
     pub parallelism: Option<usize>,
-    /// Properties for librdkafka.
+    /// Properties for librdkafka's consumer.
     pub client: ClientConfig,
+    /// Properties for its producer.
+    pub producer: ClientConfig,
 }
 
 impl Settings {
@@ -152,6 +175,7 @@ impl Settings {
             on_error: on_error(&options)?,
             parallelism,
             client: client_config(values)?,
+            producer: producer_config(values),
         })
     }
 }
@@ -268,4 +292,20 @@ fn client_config(values: &BTreeMap<String, String>) -> Result<ClientConfig> {
         other => Error::Invalid { code: "22023", message: other.to_string() },
     })?;
     Ok(config)
+}
+
+/// Properties for a producer, of values that [`client_config`] has found good.
+fn producer_config(values: &BTreeMap<String, String>) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    for (name, value) in PRODUCER_DEFAULTS {
+        config.set(name, value);
+    }
+    let is_own = |name: &str| OWN.contains(&name) || EVENT_TIME_OPTIONS.contains(&name);
+    for (name, value) in values.iter().filter(|(name, _)| !is_own(name)) {
+        config.set(name, value);
+    }
+    config.set("enable.idempotence", "true");
+    // What is acknowledged is counted, only what is not is told of.
+    config.set("delivery.report.only.error", "true");
+    config
 }
