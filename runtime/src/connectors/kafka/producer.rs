@@ -44,9 +44,6 @@ const UNKNOWN_TOPIC_ATTEMPTS: u32 = 5;
 const SERVED_MESSAGES: usize = 1024;
 /// What librdkafka needs for a message besides its bytes, about.
 const MESSAGE_OVERHEAD: usize = 200;
-/// The broker aborts a transaction that is open for longer. A snapshot that takes longer to become
-/// good is followed by a restart, which sends its rows again; readers wait for so long at most.
-const TRANSACTION_TIMEOUT_MS: &str = "60000";
 
 /// The log.
 pub struct KafkaLog {
@@ -129,9 +126,8 @@ impl KafkaLog {
             }
             Some(id) => {
                 config.set("transactional.id", id);
-                if config.get("transaction.timeout.ms").is_none() {
-                    config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
-                }
+                let timeout_ms = settings.transaction_timeout.as_millis().to_string();
+                config.set("transaction.timeout.ms", timeout_ms);
                 let group = group(settings, id)?;
                 shared.is_transactional.store(true, Ordering::Relaxed);
                 Some(Transactions { group, is_open: false, has_mark: false })

@@ -1,7 +1,7 @@
 //! `Settings`: the OPTIONS of a Kafka mapping, validated without contacting a broker. Options that
 //! are not ours are librdkafka's, by their own names, and checked by it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use rdkafka::{config::ClientConfig, error::KafkaError};
 
@@ -70,6 +70,12 @@ const DEFAULTS: [(&str, &str); 8] = [
     ("allow.auto.create.topics", "false"),
 ];
 
+/// The broker aborts a transaction that is open for longer: so long wait readers of committed rows at
+/// most for a member that died and did not come back. Kafka's own limit is 15 minutes.
+const TRANSACTION_TIMEOUT_MS: u64 = 300_000;
+/// Less than this no snapshot can be waited for.
+const TRANSACTION_TIMEOUT_MS_MIN: u64 = 10_000;
+
 /// Where a topic partition is read from when the execution is the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartOffset {
@@ -133,6 +139,8 @@ pub struct Settings {
     pub parallelism: Option<usize>,
     /// Properties for librdkafka's consumer.
     pub client: ClientConfig,
+    /// How long the broker lets a transaction be open.
+    pub transaction_timeout: Duration,
     /// Properties for its producer.
     pub producer: ClientConfig,
 }
@@ -175,6 +183,11 @@ impl Settings {
             on_error: on_error(&options)?,
             parallelism,
             client: client_config(values)?,
+            transaction_timeout: Duration::from_millis(options.number(
+                "transaction.timeout.ms",
+                TRANSACTION_TIMEOUT_MS_MIN,
+                TRANSACTION_TIMEOUT_MS,
+            )?),
             producer: producer_config(values),
         })
     }

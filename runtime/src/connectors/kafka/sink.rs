@@ -20,7 +20,8 @@ use super::{
     producer::KafkaLog,
     settings::Settings,
     topic_log::{Answer, Failure, TopicLog},
-    transactions::Transactions,
+    transaction::Lifetime,
+    transactions::{Target, Transactions},
 };
 use crate::{
     Error, Result,
@@ -41,12 +42,16 @@ pub struct KafkaSinkSupplier {
     open: OpenLog,
     /// Asks the broker for the topic; without an answer that is no error.
     check: Arc<dyn Fn() -> Result<()> + Send + Sync>,
+    /// How long a transaction is open at most, ns.
+    lifetime_nanos: u64,
 }
 
 impl KafkaSinkSupplier {
     /// Sinks into the topic of a mapping.
     pub fn new(mapping: &str, settings: Settings, encoder: RowEncoder) -> Self {
         let topic = settings.topic.as_str().into();
+        // The other half is for a broker that is slow to take the commit.
+        let lifetime_nanos = settings.transaction_timeout.as_nanos() as u64 / 2;
         let settings = Arc::new(settings);
         let to_check = Arc::clone(&settings);
         Self {
@@ -55,14 +60,16 @@ impl KafkaSinkSupplier {
             encoder: Arc::new(encoder),
             open: Arc::new(move |id| Ok(Box::new(KafkaLog::open(&settings, id)?))),
             check: Arc::new(move || KafkaLog::open(&to_check, None)?.check_topic()),
+            lifetime_nanos,
         }
     }
 
     /// Sinks into whatever `open` opens.
     #[cfg(test)]
-    pub fn of_log(topic: &str, encoder: RowEncoder, open: OpenLog) -> Self {
-        let (mapping, topic) = (topic.into(), topic.into());
-        Self { mapping, topic, encoder: Arc::new(encoder), open, check: Arc::new(|| Ok(())) }
+    pub fn of_log(encoder: RowEncoder, open: OpenLog, lifetime_nanos: u64) -> Self {
+        let (mapping, topic) = ("topic".into(), "topic".into());
+        let (encoder, check) = (Arc::new(encoder), Arc::new(|| Ok(())));
+        Self { mapping, topic, encoder, open, check, lifetime_nanos }
     }
 }
 
@@ -74,6 +81,7 @@ impl ProcessorSupplier for KafkaSinkSupplier {
                 encoder: Arc::clone(&self.encoder),
                 open: Arc::clone(&self.open),
                 check: Arc::clone(&self.check),
+                lifetime_nanos: self.lifetime_nanos,
                 context: None,
                 way: Way::Closed,
                 told: None,
@@ -97,6 +105,7 @@ struct KafkaSink {
     encoder: Arc<RowEncoder>,
     open: OpenLog,
     check: Arc<dyn Fn() -> Result<()> + Send + Sync>,
+    lifetime_nanos: u64,
     context: Option<ProcessorContext>,
     way: Way,
     /// The trouble that was told and is not over.
@@ -123,9 +132,14 @@ impl Processor for KafkaSink {
                 Way::Plain(Outgoing::new(Arc::clone(&self.encoder), (self.open)(None)?))
             }
             Guarantee::ExactlyOnce => {
-                let (topic, encoder) = (Arc::clone(&self.topic), Arc::clone(&self.encoder));
-                let open = Arc::clone(&self.open);
-                Way::Transactional(Box::new(Transactions::new(topic, encoder, open, context)?))
+                let clock = Arc::clone(&context.grid.env().clock);
+                let target = Target {
+                    topic: Arc::clone(&self.topic),
+                    encoder: Arc::clone(&self.encoder),
+                    open: Arc::clone(&self.open),
+                    lifetime: Lifetime { clock, nanos: self.lifetime_nanos },
+                };
+                Way::Transactional(Box::new(Transactions::new(target, context)?))
             }
         };
         self.context = Some(context.clone());

@@ -1,9 +1,11 @@
 //! `Transaction`: rows that become visible together. They are sent as they come, and kept until the
-//! commit is acknowledged: whatever aborts the transaction, all of it is sent again.
+//! commit is acknowledged: whatever aborts the transaction, all of it is sent again. One that grows
+//! old while its snapshot is waited for is aborted by ourselves, before the broker does it.
 
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use storage::env::Clock;
 
 use super::{
     encoder::RowEncoder,
@@ -12,9 +14,21 @@ use super::{
 };
 use crate::{execution::memory::batch_bytes, processor::Done};
 
+/// How long a transaction may be open.
+#[derive(Clone)]
+pub struct Lifetime {
+    /// The grid's.
+    pub clock: Arc<dyn Clock>,
+    /// Less than the broker's limit, by as much as a commit may take.
+    pub nanos: u64,
+}
+
 /// The transactions of one transactional id, one after the other.
 pub struct Transaction {
     outgoing: Outgoing,
+    lifetime: Lifetime,
+    /// When the log has begun it, in monotonic ns.
+    begun_at: u64,
     /// The rows of the present one.
     rows: Vec<RecordBatch>,
     /// Bytes of the rows.
@@ -29,10 +43,17 @@ pub struct Transaction {
 
 impl Transaction {
     /// Of a log that has become the producer of its id, or will before the first row is sent.
-    pub fn new(encoder: &Arc<RowEncoder>, log: Box<dyn TopicLog>) -> Self {
-        let outgoing = Outgoing::new(Arc::clone(encoder), log);
-        let (bytes, loaded) = (0, 0);
-        Self { outgoing, rows: Vec::new(), bytes, loaded, has_begun: false, is_aborting: false }
+    pub fn new(encoder: &Arc<RowEncoder>, log: Box<dyn TopicLog>, lifetime: Lifetime) -> Self {
+        Self {
+            outgoing: Outgoing::new(Arc::clone(encoder), log),
+            lifetime,
+            begun_at: 0,
+            rows: Vec::new(),
+            bytes: 0,
+            loaded: 0,
+            has_begun: false,
+            is_aborting: false,
+        }
     }
 
     /// The log.
@@ -60,7 +81,8 @@ impl Transaction {
 
     /// Sends its rows, as far as there is room.
     pub fn send(&mut self) -> Answer<Done> {
-        let sent = self.try_send();
+        let is_old = self.has_begun && !self.is_aborting && self.age() > self.lifetime.nanos;
+        let sent = if is_old { Err(Failure::Aborted) } else { self.try_send() };
         self.again_if_aborted(sent)
     }
 
@@ -69,6 +91,10 @@ impl Transaction {
     pub fn commit(&mut self, mark: i64) -> Answer<Done> {
         let committed = self.try_commit(mark);
         self.again_if_aborted(committed)
+    }
+
+    fn age(&self) -> u64 {
+        self.lifetime.clock.monotonic_nanos().saturating_sub(self.begun_at)
     }
 
     fn try_send(&mut self) -> Answer<Done> {
@@ -84,6 +110,7 @@ impl Transaction {
             if !self.has_begun {
                 self.outgoing.log.begin()?;
                 self.has_begun = true;
+                self.begun_at = self.lifetime.clock.monotonic_nanos();
             }
             self.outgoing.load(rows).map_err(Failure::Failed)?;
             self.loaded += 1;

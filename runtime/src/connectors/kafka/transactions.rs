@@ -39,7 +39,7 @@ use super::{
     encoder::RowEncoder,
     sink::OpenLog,
     topic_log::{Answer, Failure, Waiting},
-    transaction::Transaction,
+    transaction::{Lifetime, Transaction},
 };
 use crate::{
     Error, Result,
@@ -55,11 +55,21 @@ pub const FINISHED: i64 = i64::MAX;
 const TAG_ID: u8 = 0;
 const TAG_ROWS: u8 = 1;
 
+/// Where transactions go.
+pub struct Target {
+    /// Its name, for messages.
+    pub topic: Arc<str>,
+    /// Rows to messages.
+    pub encoder: Arc<RowEncoder>,
+    /// Makes a producer.
+    pub open: OpenLog,
+    /// Of a transaction.
+    pub lifetime: Lifetime,
+}
+
 /// The transactions of one instance.
 pub struct Transactions {
-    topic: Arc<str>,
-    encoder: Arc<RowEncoder>,
-    open: OpenLog,
+    target: Target,
     /// Number of the instance: the partition of its chunks.
     ordinal: usize,
     /// Its transactional id.
@@ -112,12 +122,7 @@ enum Progress {
 
 impl Transactions {
     /// Of an instance that has not restored anything yet.
-    pub fn new(
-        topic: Arc<str>,
-        encoder: Arc<RowEncoder>,
-        open: OpenLog,
-        context: &ProcessorContext,
-    ) -> Result<Self> {
+    pub fn new(target: Target, context: &ProcessorContext) -> Result<Self> {
         // Chunks are found again by the instance's number.
         let instances_max = usize::from(context.grid.config().partition_count);
         if context.parallelism > instances_max {
@@ -134,9 +139,7 @@ impl Transactions {
         let (job, vertex, ordinal) = (context.job_id, &context.vertex, context.index);
         Ok(Self {
             id: format!("tidewater-{drawn:016x}-{job}-{vertex}-{ordinal}"),
-            topic,
-            encoder,
-            open,
+            target,
             ordinal,
             phase: Phase::Starting,
             transaction: None,
@@ -274,7 +277,7 @@ impl Transactions {
             self.unsettled.push(Unsettled::new(self.ordinal, self.id.clone()));
         }
         while let Some(unsettled) = self.unsettled.last_mut() {
-            let (transaction, marked) = unsettled.settle(&self.topic, &self.encoder, &self.open)?;
+            let (transaction, marked) = unsettled.settle(&self.target)?;
             if unsettled.ordinal == self.ordinal {
                 self.id = std::mem::take(&mut unsettled.id);
                 (self.transaction, self.marked) = (Some(transaction), marked);
@@ -306,15 +309,10 @@ impl Unsettled {
     }
 
     /// Fences, asks, sends again; when all of it is done its transactions, and the mark.
-    fn settle(
-        &mut self,
-        topic: &str,
-        encoder: &Arc<RowEncoder>,
-        open: &OpenLog,
-    ) -> Answer<(Transaction, i64)> {
+    fn settle(&mut self, target: &Target) -> Answer<(Transaction, i64)> {
         loop {
             let progress = std::mem::replace(&mut self.progress, Progress::Settled);
-            match self.advance(progress, topic, encoder, open) {
+            match self.advance(progress, target) {
                 (Progress::Settled, Ok(Some(settled))) => return Ok(settled),
                 (progress, answer) => {
                     self.progress = progress;
@@ -328,13 +326,15 @@ impl Unsettled {
     fn advance(
         &mut self,
         progress: Progress,
-        topic: &str,
-        encoder: &Arc<RowEncoder>,
-        open: &OpenLog,
+        target: &Target,
     ) -> (Progress, Answer<Option<(Transaction, i64)>>) {
         match progress {
-            Progress::New | Progress::Settled => match open(Some(&self.id)) {
-                Ok(log) => (Progress::Fencing(Transaction::new(encoder, log)), Ok(None)),
+            Progress::New | Progress::Settled => match (target.open)(Some(&self.id)) {
+                Ok(log) => {
+                    let lifetime = target.lifetime.clone();
+                    let transaction = Transaction::new(&target.encoder, log, lifetime);
+                    (Progress::Fencing(transaction), Ok(None))
+                }
                 Err(error) => (Progress::New, Err(Failure::Failed(error))),
             },
             Progress::Fencing(mut transaction) => match transaction.log().init() {
@@ -343,8 +343,8 @@ impl Unsettled {
             },
             Progress::Asking(mut transaction) => {
                 let mark = transaction.log().mark();
-                let is_missing =
-                    mark.and_then(|mark| self.is_missing(topic, mark).map_err(Failure::Failed));
+                let is_missing = mark
+                    .and_then(|mark| self.is_missing(&target.topic, mark).map_err(Failure::Failed));
                 match is_missing {
                     Err(failure) => (Progress::Asking(transaction), Err(failure)),
                     Ok(Some(mark)) => (Progress::Settled, Ok(Some((transaction, mark)))),

@@ -29,6 +29,8 @@ use crate::{
     testing::{self, bigint_batch, bigint_schema, verify_processor},
 };
 
+/// Of a transaction into the simulated topic.
+const LIFETIME_NANOS: u64 = 1_000_000_000;
 /// Calls that may answer `No` in a row.
 const CALLS_MAX: usize = 10_000;
 
@@ -52,7 +54,7 @@ fn ids(ids: &[i64]) -> RecordBatch {
 fn supplier(topic: &Arc<SimulatedTopic>) -> KafkaSinkSupplier {
     let topic = Arc::clone(topic);
     let encoder = encoder(&settings("nowhere:1", &[]));
-    KafkaSinkSupplier::of_log("topic", encoder, Arc::new(move |id| Ok(topic.log(id))))
+    KafkaSinkSupplier::of_log(encoder, Arc::new(move |id| Ok(topic.log(id))), LIFETIME_NANOS)
 }
 
 fn grid(seed: u64) -> Arc<Grid> {

@@ -3,9 +3,14 @@
 
 use std::sync::Arc;
 
-use storage::{Grid, env::Rng};
+use storage::{
+    Grid, GridConfig,
+    env::{Env, Rng, SimClock},
+};
 
-use super::{CALLS_MAX, feed, grid, ids, simulated_log::SimulatedTopic, supplier, until_yes};
+use super::{
+    CALLS_MAX, LIFETIME_NANOS, feed, ids, simulated_log::SimulatedTopic, supplier, until_yes,
+};
 use crate::{
     Error, Result,
     connectors::kafka::transactions::FINISHED,
@@ -21,6 +26,7 @@ struct Bench {
     seed: u64,
     rng: Rng,
     grid: Arc<Grid>,
+    clock: Arc<SimClock>,
     topic: Arc<SimulatedTopic>,
     /// The good snapshots: id, ids read, chunks.
     good: Vec<(u64, i64, Vec<StateChunk>)>,
@@ -44,10 +50,12 @@ struct Instance {
 
 impl Bench {
     fn new(seed: u64) -> Self {
+        let (env, clock) = Env::simulated(seed);
         Self {
             seed,
             rng: Rng::seeded(seed),
-            grid: grid(seed),
+            grid: Grid::open(GridConfig::default(), env).unwrap(),
+            clock,
             topic: SimulatedTopic::new(seed ^ 0x5eed),
             good: Vec::new(),
             snapshot_last: 0,
@@ -194,6 +202,7 @@ impl Bench {
                 let index = self.below(self.sinks.len() as u64) as usize;
                 self.call(index)?;
             }
+            7 if self.below(4) == 0 => self.clock.advance(LIFETIME_NANOS as i64 / 1000 + 1),
             7 => self.haunt(),
             _ => self.snapshot()?,
         }
@@ -247,6 +256,25 @@ fn every_row_is_read_once_whatever_dies_when() {
     }
     // The runs are worth something only if much goes wrong in them.
     assert!(deaths > 1000 && aborts > 1000, "{deaths} deaths, {aborts} aborts, {steps} steps");
+}
+
+#[test]
+fn a_transaction_that_grows_old_is_begun_anew() {
+    let mut bench = with_two_snapshots();
+    let (_, aborts) = bench.topic.counts();
+    bench.feed_some(1000);
+    bench.settle().unwrap();
+    bench.clock.advance(LIFETIME_NANOS as i64 / 1000 - 1);
+    bench.settle().unwrap();
+    assert_eq!(bench.topic.counts().1, aborts);
+    bench.clock.advance(2);
+    bench.settle().unwrap();
+    assert_eq!(bench.topic.counts().1, aborts + 1);
+    while bench.good.last().is_none_or(|good| good.1 < bench.read) {
+        bench.snapshot().unwrap();
+    }
+    bench.settle().unwrap();
+    assert_eq!(bench.topic.committed().len(), bench.read as usize);
 }
 
 /// An execution with some committed snapshots, and its bench.
