@@ -32,7 +32,7 @@ use crate::{
     execution::{
         EdgeStats, Engine, Execution, ExecutionEnd, ExecutionRequest, Snapshots, VertexStats,
     },
-    state::{StateChunk, VertexStates, chunks_of},
+    state::{StateChunk, VertexStates, chunks_of, unmixed},
 };
 
 /// How long SUSPEND, RESTART and DROP wait; a source has at most 100 ms to notice, a connector a
@@ -437,7 +437,7 @@ impl Job {
         let mut damage = None;
         for snapshot in record.snapshots.good.iter().rev() {
             match grid.snapshots().read(grid, record, snapshot) {
-                Ok(chunks) => return Ok(states_of(chunks)),
+                Ok(chunks) => return states_of(chunks, grid.config().partition_count),
                 Err(error @ storage::Error::Damaged(_)) => {
                     let is_final = snapshot.commits;
                     let error = damage.get_or_insert(error);
@@ -541,16 +541,16 @@ impl State {
 }
 
 /// Chunks by vertex, in the order written.
-fn states_of(chunks: Vec<SnapshotChunk>) -> VertexStates {
+fn states_of(chunks: Vec<SnapshotChunk>, partition_count: u16) -> Result<VertexStates> {
     let mut states = VertexStates::new();
     for SnapshotChunk { vertex, tag, partition, rows } in chunks {
-        let chunk = StateChunk { partition, tag, rows };
+        let chunks = unmixed(StateChunk { partition, tag, rows }, partition_count)?;
         match states.last_mut() {
-            Some((last, chunks)) if *last == vertex => chunks.push(chunk),
-            _ => states.push((vertex, vec![chunk])),
+            Some((last, all)) if *last == vertex => all.extend(chunks),
+            _ => states.push((vertex, chunks)),
         }
     }
-    states
+    Ok(states)
 }
 
 #[cfg(test)]

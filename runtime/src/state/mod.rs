@@ -5,7 +5,7 @@ pub mod keyed_map;
 pub mod sections;
 
 pub use keyed_map::KeyedMap;
-pub use sections::{KeyedRows, SectionChange, SectionId, Sections};
+pub use sections::{KeyedRows, SectionChange, SectionId, Sections, unmixed};
 
 use arrow::array::RecordBatch;
 use storage::partition::PartitionId;
@@ -89,7 +89,9 @@ impl StateWriter {
             sections.apply(change, partition_count, Ok::<_, crate::Error>)?;
         }
         let mut chunks = self.chunks;
-        chunks.extend(sections.iter().cloned());
+        for piece in sections.iter() {
+            chunks.extend(unmixed(StateChunk::clone(piece), partition_count)?);
+        }
         chunks.sort_by_key(|chunk| (chunk.tag, chunk.partition));
         Ok(chunks)
     }

@@ -11,18 +11,30 @@
 //! both saving and restoring stay in proportion to what has changed and to what there is.
 //!
 //! The rows of a piece are of any partitions. They are split by who writes them down, not by the
-//! processor: its worker has better things to do.
+//! processor: its worker has better things to do. A piece of few rows is written as one *mixed* chunk,
+//! which is split when it is restored: hundreds of chunks of a few rows each cost more to write than
+//! what is in them.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use arrow::{
     array::{RecordBatch, UInt32Array},
     compute::take_record_batch,
+    datatypes::Schema,
 };
 use storage::partition::{PartitionId, hash_columns, partition_of_hash};
 
 use super::StateChunk;
-use crate::Result;
+use crate::{Error, Result};
+
+/// In place of a partition: the rows are of many, see [`unmixed`].
+pub const MIXED: PartitionId = PartitionId(u16::MAX - 1);
+
+/// Rows that each partition must have, on average, for a piece to be split.
+const SPLIT_ROWS_MIN: usize = 64;
+
+/// The schema metadata of a mixed chunk that says which columns are keys: `first..end`.
+const KEYS: &str = "keys";
 
 /// Names a section: the tag of the state, and a number within it.
 pub type SectionId = (u8, i64);
@@ -49,6 +61,20 @@ pub struct KeyedRows {
 }
 
 impl KeyedRows {
+    /// As it is written down: split, or as one mixed chunk.
+    fn pieces(&self, tag: u8, partition_count: u16) -> Result<Vec<StateChunk>> {
+        let row_count = self.rows.num_rows();
+        let is_small = row_count < SPLIT_ROWS_MIN * usize::from(partition_count);
+        if !is_small || row_count == 0 || self.keys.is_empty() {
+            return self.split(tag, partition_count);
+        }
+        let keys = format!("{}..{}", self.keys.start, self.keys.end);
+        let schema = Schema::clone(&self.rows.schema());
+        let schema = schema.with_metadata([(KEYS.to_owned(), keys)].into());
+        let rows = RecordBatch::try_new(Arc::new(schema), self.rows.columns().to_vec())?;
+        Ok(vec![StateChunk { partition: MIXED, tag, rows }])
+    }
+
     /// One chunk for each partition that has rows, by partition; rows stay in order.
     pub fn split(&self, tag: u8, partition_count: u16) -> Result<Vec<StateChunk>> {
         let chunk = |partition, rows| StateChunk { partition, tag, rows };
@@ -76,6 +102,22 @@ impl KeyedRows {
     }
 }
 
+/// The chunks of a mixed one, by partition; any other as it is.
+pub fn unmixed(chunk: StateChunk, partition_count: u16) -> Result<Vec<StateChunk>> {
+    if chunk.partition != MIXED {
+        return Ok(vec![chunk]);
+    }
+    let StateChunk { tag, rows, .. } = chunk;
+    let keys = rows.schema_ref().metadata().get(KEYS).and_then(|keys| {
+        let (start, end) = keys.split_once("..")?;
+        Some(start.parse().ok()?..end.parse().ok()?)
+    });
+    let column_count = rows.num_columns();
+    let keys = keys.filter(|keys: &Range<usize>| keys.end <= column_count);
+    let unknown = || Error::Internal("a mixed chunk does not say its keys".to_owned());
+    KeyedRows { keys: keys.ok_or_else(unknown)?, rows }.split(tag, partition_count)
+}
+
 /// The sections of one processor as they stand after some saves; a piece is whatever stands for one
 /// chunk where they are kept.
 #[derive(Debug, Clone)]
@@ -91,7 +133,7 @@ impl<T> Default for Sections<T> {
 
 impl<T> Sections<T> {
     /// Takes a change in; `keep` makes a piece of each chunk.
-    pub fn apply<E: From<crate::Error>>(
+    pub fn apply<E: From<Error>>(
         &mut self,
         change: &SectionChange,
         partition_count: u16,
@@ -108,7 +150,7 @@ impl<T> Sections<T> {
                 (id, rows)
             }
         };
-        let chunks = rows.split(id.0, partition_count)?;
+        let chunks = rows.pieces(id.0, partition_count)?;
         let made = chunks.into_iter().map(keep).collect::<Result<Vec<T>, E>>()?;
         self.pieces.entry(*id).or_default().extend(made);
         Ok(())
@@ -160,10 +202,25 @@ mod tests {
     }
 
     #[test]
+    fn few_rows_are_one_chunk_until_they_are_restored() {
+        let few = rows(&[1, 2, 3, 4], &[5, 6, 7, 8]);
+        let [mixed] = few.pieces(3, 271).unwrap().try_into().unwrap();
+        assert_eq!(mixed.partition, MIXED);
+        let restored = unmixed(mixed, 271).unwrap();
+        let columns = |chunks: Vec<StateChunk>| -> Vec<_> {
+            let parts = chunks.into_iter();
+            parts.map(|chunk| (chunk.partition, chunk.rows.columns().to_vec())).collect()
+        };
+        assert_eq!(columns(restored), columns(few.split(3, 271).unwrap()));
+        let keys: Vec<i64> = (0..271 * 64).collect();
+        assert_eq!(rows(&keys, &keys).pieces(3, 271).unwrap().len(), 271);
+    }
+
+    #[test]
     fn a_section_is_appended_to_replaced_and_forgotten() {
         let mut sections: Sections<usize> = Sections::default();
         let mut apply = |change| {
-            let keep = |chunk: StateChunk| Ok::<_, crate::Error>(chunk.rows.num_rows());
+            let keep = |chunk: StateChunk| Ok::<_, Error>(chunk.rows.num_rows());
             sections.apply(&change, 1, keep).unwrap();
             sections.iter().copied().collect::<Vec<_>>()
         };

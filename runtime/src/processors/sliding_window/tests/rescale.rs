@@ -15,7 +15,7 @@ use crate::{
     item::{Item, Watermark},
     processor::{Done, Inbox, Outbox, Processor, ProcessorContext},
     processors::sliding_window::split::taken,
-    state::{SectionChange, Sections, StateChunk, StateWriter, instance_of},
+    state::{SectionChange, Sections, StateChunk, StateWriter, instance_of, unmixed},
     testing,
 };
 
@@ -149,7 +149,8 @@ struct Saved {
 impl Saved {
     fn all_chunks(&self) -> Vec<StateChunk> {
         let sections = self.sections.iter().flat_map(Sections::iter);
-        self.chunks.iter().chain(sections).cloned().collect()
+        let all = self.chunks.iter().chain(sections).cloned();
+        all.flat_map(|chunk| unmixed(chunk, 271).unwrap()).collect()
     }
 }
 
