@@ -148,6 +148,27 @@ fn whatever_is_asked_of_the_job_every_id_is_there_once() {
     }
 }
 
+#[test]
+fn an_older_snapshot_is_refused_once_rows_of_a_newer_one_are_permanent() {
+    let bench = Bench::new(0);
+    bench.create();
+    for _ in 0..30_000 {
+        if bench.record().snapshots.good.len() == 2 {
+            break;
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    bench.jobs.suspend("j").unwrap();
+    let record = bench.record();
+    let newest = record.snapshots.newest().unwrap();
+    assert!(newest.commits && record.snapshots.good.len() == 2, "{record:?}");
+    assert!(bench.grid.snapshots().damage(record.id, newest.id, 0, false));
+    let error = bench.jobs.resume("j").unwrap_err().to_string();
+    assert!(error.starts_with(&format!("snapshot {} of job", newest.id)), "{error}");
+    assert!(error.ends_with("is damaged"), "{error}");
+    assert_eq!(bench.record().status, JobStatus::Suspended);
+}
+
 /// All places where an execution can be lost, found by watching one that suspends and resumes.
 fn places() -> BTreeSet<&'static str> {
     let bench = Bench::new(0);

@@ -333,17 +333,43 @@ fn a_job_with_a_guarantee_takes_snapshots_and_goes_on_from_the_newest_when_it_is
     assert!(all.len() > values(&rows).len());
 }
 
-#[test]
-fn a_job_whose_newest_snapshot_is_damaged_stays_suspended_and_names_what() {
-    let bench = bench();
+/// A suspended job, two of whose snapshots are good, and whose sink keeps nothing back.
+fn suspended_with_two_snapshots(bench: &Bench) -> Arc<JobRecord> {
     let (dag, _) = counting(i64::MAX);
     let again = dag.clone();
     bench.jobs.set_planner(Arc::new(move |_| Ok(again.clone())));
-    let id = bench.create_with("j", dag, &EXACTLY_ONCE).unwrap();
+    bench.create_with("j", dag, &EXACTLY_ONCE).unwrap();
+    for _ in 0..30_000 {
+        if bench.record("j").snapshots.newest().is_some() {
+            break;
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
     bench.jobs.suspend("j").unwrap();
-    let newest = bench.record("j").snapshots.newest().unwrap().id;
-    assert!(bench.grid.snapshots().damage(id, newest, 0, true));
+    let record = bench.record("j");
+    assert_eq!(record.snapshots.good.len(), 2, "{record:?}");
+    record
+}
+
+#[test]
+fn an_older_snapshot_does_while_nothing_newer_is_permanent() {
+    let bench = bench();
+    let record = suspended_with_two_snapshots(&bench);
+    let newest = record.snapshots.newest().unwrap();
+    assert!(!newest.commits && bench.grid.snapshots().damage(record.id, newest.id, 0, true));
+    bench.jobs.resume("j").unwrap();
+    bench.wait_for("j", JobStatus::Running);
+}
+
+#[test]
+fn a_job_without_a_whole_snapshot_stays_suspended_and_names_what_is_damaged() {
+    let bench = bench();
+    let record = suspended_with_two_snapshots(&bench);
+    for snapshot in &record.snapshots.good {
+        assert!(bench.grid.snapshots().damage(record.id, snapshot.id, 0, true));
+    }
     let error = bench.jobs.resume("j").unwrap_err().to_string();
+    let newest = record.snapshots.newest().unwrap().id;
     let named = format!("snapshot {newest} of job \"j\": chunk ");
     assert!(error.starts_with(&named) && error.contains("vertex \"source\""), "{error}");
     let record = bench.record("j");
