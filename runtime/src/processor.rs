@@ -174,6 +174,13 @@ pub trait Processor: Send {
         Ok(Done::Yes)
     }
 
+    /// Whether it has written to the outside what only a good snapshot lets go. Asked when it has
+    /// completed or has saved at a terminal barrier: its tasklet then stays until such a snapshot is
+    /// good (or, at a terminal barrier, never will be), and takes part in those on the way.
+    fn awaits_commit(&self) -> bool {
+        false
+    }
+
     /// One chunk of a saved state; called between `init` and the first other call, once for every
     /// chunk whose partition this instance serves ([`crate::state::instance_of`]).
     fn restore(&mut self, chunk: &StateChunk) -> Result<()> {

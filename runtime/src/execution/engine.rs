@@ -18,7 +18,7 @@ use super::{
     EdgeStats, ExecutionEnd, VertexStats,
     member_plan::{MemberPlan, Site},
     scheduler::SeededScheduler,
-    shared::{Conclusion, Shared, SnapshotTaken},
+    shared::{Conclusion, Shared, SnapshotAwaited, SnapshotTaken},
     worker::{Intake, Slot, Worker},
 };
 use crate::{
@@ -110,6 +110,8 @@ pub struct Snapshots {
     pub is_aligned: bool,
     /// Told of each that was taken.
     pub taken: SnapshotTaken,
+    /// Told that nothing is left to do but a snapshot: sinks have completed and wait for one.
+    pub awaited: SnapshotAwaited,
     /// What table sinks write through, if it is not permanent at once.
     pub writers: Option<Arc<JobWriters>>,
 }
@@ -312,7 +314,8 @@ impl Execution {
     }
 
     /// Sends a terminal barrier from all sources; `finished` gets `Suspended`, or `Completed` if
-    /// every source had ended before. What is saved is snapshot `id`; 0 if it is not recorded.
+    /// everything had ended before. What is saved is snapshot `id`, told to [`Snapshots::taken`];
+    /// 0 if it is not recorded: then `finished` gets it.
     /// `is_incremental`: it says what has changed since the last one, which was kept. One durable
     /// barrier is asked for at a time.
     pub fn suspend(&self, id: SnapshotId, is_incremental: bool) {

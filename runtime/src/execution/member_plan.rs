@@ -112,7 +112,7 @@ impl MemberPlan {
         let policy = Policy {
             epoch_interval_nanos: interval,
             saves_on_failure,
-            snapshot_taken: snapshots.map(|snapshots| snapshots.taken),
+            snapshots,
             failpoints: site.grid.env().failpoints.clone(),
             partition_count: site.grid.config().partition_count,
         };

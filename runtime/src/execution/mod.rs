@@ -32,7 +32,7 @@ pub use engine::{Engine, EngineConfig, Execution, ExecutionRequest, Snapshots};
 pub use memory::StateMemory;
 pub use progress::Progress;
 pub use scheduler::SeededScheduler;
-pub use shared::SnapshotTaken;
+pub use shared::{SnapshotAwaited, SnapshotTaken};
 pub use stats::{EdgeStats, VertexStats};
 
 use crate::{
@@ -48,7 +48,7 @@ pub const QUERY: &str = "query";
 pub enum ExecutionEnd {
     /// All sources ended and all rows arrived, or every sink had enough.
     Completed,
-    /// Suspended by a terminal barrier; what all instances saved.
+    /// Suspended by a terminal barrier; what all instances saved, unless it was told as a snapshot.
     Suspended(SavedStates),
     /// Cancelled by its owner.
     Cancelled,

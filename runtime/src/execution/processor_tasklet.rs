@@ -7,8 +7,10 @@
 //!            ▼         ▼          ▼                                  │
 //!      Watermark  CompletingInput  Epoch ──► Saving ──► Passing ─────┤
 //!            └────┬────┘                                             │ terminal
-//!              Running ── all inputs ended, finished ──► Completing ─┴─► Ended
+//!              Running ── all inputs ended, finished ──► Completing ─┴─► Awaiting ──► Ended
 //! ```
+//! *Awaiting* is for sinks that wrote what only a good snapshot lets go: they stay to be told of it,
+//! and while they do they meet barriers as a source does. Who awaits nothing ends at once.
 //! In every phase the outbox is emptied into the queues first; while a queue refuses, nothing else
 //! is called. Events are handled only when the inboxes are empty: rows are never overtaken.
 
@@ -59,6 +61,8 @@ enum Phase {
     Abandoning(SnapshotId),
     /// Waits for the processor to emit what is left.
     Completing,
+    /// Has completed, or saved at a terminal barrier; waits for a good snapshot of all it wrote.
+    Awaiting,
     /// Waits for the last items to be delivered.
     Ended,
 }
@@ -98,6 +102,12 @@ pub(super) struct ProcessorTasklet {
     abandoned_seen: SnapshotId,
     saved: Option<StateWriter>,
     is_completed: bool,
+    /// The first snapshot that holds all it wrote, once it has completed, or the terminal one.
+    last_snapshot: Option<SnapshotId>,
+    /// Whether a terminal barrier has passed.
+    has_stopped: bool,
+    /// Whether it was said that it has completed and waits.
+    has_awaited: bool,
     /// Whether a call that took too long was logged.
     is_slow: bool,
     shared: Arc<Shared>,
@@ -165,6 +175,9 @@ impl ProcessorTasklet {
             abandoned_seen: 0,
             saved: None,
             is_completed: false,
+            last_snapshot: None,
+            has_stopped: false,
+            has_awaited: false,
             is_slow: false,
             shared: parts.shared,
             stats: parts.stats,
@@ -245,6 +258,7 @@ impl ProcessorTasklet {
             Phase::Committing(id) => processor.committed(*id)?,
             Phase::Abandoning(id) => processor.abandoned(*id)?,
             Phase::Completing => processor.complete(usize::MAX, outbox)?,
+            Phase::Awaiting => return self.await_commit(),
             Phase::Ended => return Ok(false),
         };
         if is_done == Done::No {
@@ -276,31 +290,37 @@ impl ProcessorTasklet {
     /// The phase is done: what follows it.
     fn advance(&mut self) -> Result<()> {
         self.phase = match std::mem::replace(&mut self.phase, Phase::Ended) {
-            Phase::Running
-            | Phase::Watermark(_)
-            | Phase::CompletingInput(_)
-            | Phase::Committing(_)
-            | Phase::Abandoning(_) => Phase::Running,
+            Phase::Running | Phase::Watermark(_) | Phase::CompletingInput(_) => Phase::Running,
+            Phase::Committing(_) | Phase::Abandoning(_) => self.resting(),
             Phase::Epoch(barrier) if barrier.kind == BarrierKind::Epoch => self.pass(barrier),
             Phase::Epoch(barrier) => {
                 let is_incremental = self.shared.is_incremental();
                 Phase::Saving(barrier, StateWriter::new(barrier.kind.snapshot(), is_incremental))
             }
             Phase::Saving(barrier, writer) => {
-                match barrier.kind {
-                    BarrierKind::Snapshot(_) => self.shared.save(self.id.at(), writer),
-                    _ => self.saved = Some(writer),
+                match self.shared.takes_snapshots() {
+                    true => self.shared.save(self.id.at(), writer),
+                    false => self.saved = Some(writer),
+                }
+                if self.is_completed || barrier.kind.is_terminal() {
+                    self.last_snapshot.get_or_insert(barrier.kind.snapshot());
                 }
                 self.shared.fail_at("barrier.saved")?;
                 let next = self.pass(barrier);
                 self.shared.fail_at("barrier.passed")?;
                 next
             }
-            Phase::Completing | Phase::Ended => {
+            Phase::Completing => {
                 self.is_completed = true;
                 self.emit(Item::Done);
-                Phase::Ended
+                if self.awaits_commit() {
+                    self.shared.fail_at("sink.completed")?;
+                    self.has_awaited = true;
+                    self.shared.await_commit();
+                }
+                self.resting()
             }
+            Phase::Awaiting | Phase::Ended => Phase::Ended,
         };
         Ok(())
     }
@@ -308,9 +328,65 @@ impl ProcessorTasklet {
     fn pass(&mut self, barrier: Barrier) -> Phase {
         assert!(barrier.epoch > self.epoch_seen, "barriers pass once and in order");
         self.epoch_seen = barrier.epoch;
-        self.emit(Item::Barrier(barrier));
+        if !self.is_completed {
+            self.emit(Item::Barrier(barrier));
+        }
+        self.has_stopped |= barrier.kind.is_terminal();
         self.shared.passed(self.shared.barriers.pass(barrier));
-        if barrier.kind.is_terminal() { Phase::Ended } else { Phase::Running }
+        self.resting()
+    }
+
+    /// Where it is when nothing is to be done.
+    fn resting(&self) -> Phase {
+        match self.is_completed || self.has_stopped {
+            false => Phase::Running,
+            true if self.awaits_commit() => Phase::Awaiting,
+            true => Phase::Ended,
+        }
+    }
+
+    fn awaits_commit(&self) -> bool {
+        let awaits = |processor: &dyn Processor| processor.awaits_commit();
+        self.shared.takes_snapshots() && self.processor.as_deref().is_some_and(awaits)
+    }
+
+    /// Nothing comes any more: waits for what is said of the snapshots.
+    fn await_commit(&mut self) -> Result<bool> {
+        if let Some(next) = self.next_decision() {
+            self.phase = next;
+            return Ok(true);
+        }
+        let is_decided = self.last_snapshot.is_some_and(|last| {
+            let is_over = self.has_stopped && self.abandoned_seen >= last;
+            self.committed_seen >= last || is_over
+        });
+        if is_decided {
+            self.shared.fail_at("sink.settled")?;
+            self.phase = Phase::Ended;
+            return Ok(true);
+        }
+        if !self.has_stopped
+            && let Some(barrier) = self.shared.barriers.after(self.epoch_seen)
+        {
+            self.phase = Phase::Epoch(barrier);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// What was said of a snapshot and the processor has not been told.
+    fn next_decision(&mut self) -> Option<Phase> {
+        let committed = self.shared.committed();
+        if committed > self.committed_seen {
+            self.committed_seen = committed;
+            return Some(Phase::Committing(committed));
+        }
+        let abandoned = self.shared.abandoned();
+        if abandoned > self.abandoned_seen {
+            self.abandoned_seen = abandoned;
+            return Some(Phase::Abandoning(abandoned));
+        }
+        None
     }
 
     /// The tasklet's own items wait behind what the processor's last call emitted.
@@ -319,16 +395,8 @@ impl ProcessorTasklet {
     }
 
     fn run(&mut self) -> Result<bool> {
-        let committed = self.shared.committed();
-        if committed > self.committed_seen {
-            self.committed_seen = committed;
-            self.phase = Phase::Committing(committed);
-            return Ok(true);
-        }
-        let abandoned = self.shared.abandoned();
-        if abandoned > self.abandoned_seen {
-            self.abandoned_seen = abandoned;
-            self.phase = Phase::Abandoning(abandoned);
+        if let Some(next) = self.next_decision() {
+            self.phase = next;
             return Ok(true);
         }
         let processor = self.processor.as_deref_mut().expect("it has not ended");
@@ -418,6 +486,7 @@ impl ProcessorTasklet {
                 processor,
                 saved: self.saved.take(),
                 is_completed: self.is_completed,
+                has_awaited: self.has_awaited,
             },
         );
     }

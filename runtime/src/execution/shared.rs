@@ -17,6 +17,7 @@ use storage::env::Failpoints;
 use super::{
     ExecutionEnd,
     barriers::{Barriers, Passed},
+    engine::Snapshots,
     memory::ExecutionMemory,
     signal::Signal,
     stats::{EdgeGauge, VertexGauge},
@@ -49,7 +50,7 @@ pub(super) struct Shared {
     pub(super) memory: Arc<ExecutionMemory>,
     /// Whether a failure saves what it can.
     saves_on_failure: bool,
-    snapshot_taken: Option<SnapshotTaken>,
+    snapshots: Option<Snapshots>,
     failpoints: Failpoints,
     pub(super) trouble: Arc<Trouble>,
     /// Signals of all tasklets; set once, before the first call.
@@ -72,7 +73,7 @@ pub(super) struct Policy {
     /// Distance of light epochs, ns.
     pub(super) epoch_interval_nanos: Option<u64>,
     pub(super) saves_on_failure: bool,
-    pub(super) snapshot_taken: Option<SnapshotTaken>,
+    pub(super) snapshots: Option<Snapshots>,
     pub(super) failpoints: Failpoints,
     pub(super) partition_count: u16,
 }
@@ -92,8 +93,13 @@ pub(super) type Finished = Box<dyn FnOnce(ExecutionEnd) + Send>;
 /// must not block.
 pub type SnapshotTaken = Arc<dyn Fn(SnapshotId, Result<SavedStates>) + Send + Sync>;
 
+/// Told from a worker that all that is left of an execution waits for a snapshot; must not block.
+pub type SnapshotAwaited = Arc<dyn Fn() + Send + Sync>;
+
 struct State {
     live: usize,
+    /// Those of them that have completed and wait for a good snapshot.
+    awaiting: usize,
     /// What instances have saved at the snapshot under way.
     saved: BTreeMap<(usize, usize), StateWriter>,
     /// The first failure.
@@ -112,6 +118,8 @@ pub(super) struct EndedInstance {
     pub(super) saved: Option<StateWriter>,
     /// Whether it had completed of itself; it is then asked for its state at a durable barrier.
     pub(super) is_completed: bool,
+    /// Whether it had said that it waits for a good snapshot.
+    pub(super) has_awaited: bool,
 }
 
 impl Shared {
@@ -127,6 +135,7 @@ impl Shared {
         let live = vertices.iter().map(|vertex| vertex.instances.len()).sum();
         let state = State {
             live,
+            awaiting: 0,
             saved: BTreeMap::new(),
             error: None,
             ended: Vec::new(),
@@ -139,7 +148,7 @@ impl Shared {
             barriers: Barriers::new(live, policy.epoch_interval_nanos),
             memory,
             saves_on_failure: policy.saves_on_failure,
-            snapshot_taken: policy.snapshot_taken,
+            snapshots: policy.snapshots,
             failpoints: policy.failpoints,
             trouble,
             signals: OnceLock::new(),
@@ -192,6 +201,27 @@ impl Shared {
         self.is_incremental.load(Ordering::Acquire)
     }
 
+    /// Whether what is saved at a durable barrier is told, and what becomes of it is heard.
+    pub(super) fn takes_snapshots(&self) -> bool {
+        self.snapshots.is_some()
+    }
+
+    /// An instance has completed and waits for a good snapshot.
+    pub(super) fn await_commit(&self) {
+        self.state.lock().awaiting += 1;
+        self.ask_for_snapshot();
+    }
+
+    /// Asks for a snapshot once there is nobody left who does not wait for one.
+    fn ask_for_snapshot(&self) {
+        let state = self.state.lock();
+        let is_awaited = state.awaiting > 0 && state.awaiting == state.live;
+        drop(state);
+        if let Some(snapshots) = self.snapshots.as_ref().filter(|_| is_awaited) {
+            (snapshots.awaited)();
+        }
+    }
+
     /// What an instance saved at the snapshot under way; told before it lets the barrier pass.
     pub(super) fn save(&self, at: (usize, usize), state: StateWriter) {
         self.state.lock().saved.insert(at, state);
@@ -223,13 +253,14 @@ impl Shared {
 
     /// Does what follows from a tasklet's news of a barrier.
     pub(super) fn passed(&self, passed: Passed) {
-        if let Some(Barrier { kind: BarrierKind::Snapshot(id), .. }) = passed.complete
-            && let Some(taken) = &self.snapshot_taken
+        if let Some(Barrier { kind, .. }) = passed.complete
+            && kind != BarrierKind::Epoch
+            && let Some(snapshots) = &self.snapshots
         {
-            let states = self.take_saved();
+            let states = self.take_saved(kind.snapshot());
             // A tasklet that ends because it must has saved nothing.
             if !self.is_cancelled() {
-                taken(id, states);
+                (snapshots.taken)(kind.snapshot(), states);
             }
         }
         if passed.is_new {
@@ -238,12 +269,12 @@ impl Shared {
     }
 
     /// The snapshot that every tasklet has let pass, those that had ended before included.
-    fn take_saved(&self) -> Result<SavedStates> {
+    fn take_saved(&self, id: SnapshotId) -> Result<SavedStates> {
         let mut state = self.state.lock();
         let mut saved = std::mem::take(&mut state.saved);
         for instance in &mut state.ended {
             if let Entry::Vacant(place) = saved.entry(instance.at) {
-                place.insert(self.saved_by_ended(instance)?);
+                place.insert(self.saved_by_ended(instance, id)?);
             }
         }
         Ok(self.by_vertex(saved))
@@ -251,15 +282,18 @@ impl Shared {
 
     /// A tasklet that had seen that epoch has ended; the last one concludes the execution.
     pub(super) fn end(self: &Arc<Self>, epoch_seen: u64, instance: EndedInstance) {
+        let has_awaited = instance.has_awaited;
         // Before the barrier is let go, which takes what the ended have saved.
         self.state.lock().ended.push(instance);
         self.passed(self.barriers.end(epoch_seen));
         let is_last = {
             let mut state = self.state.lock();
             state.live -= 1;
+            state.awaiting -= usize::from(has_awaited);
             state.live == 0
         };
         if !is_last {
+            self.ask_for_snapshot();
             return;
         }
         if self.conclusion == Conclusion::Inline {
@@ -282,11 +316,12 @@ impl Shared {
         let end = match error {
             Some(error) => ExecutionEnd::Failed(error, self.collect_what_is_left(&mut ended)),
             None if self.is_cancelled() => ExecutionEnd::Cancelled,
-            None if self.barriers.has_terminal_passed() => match self.collect(&mut ended) {
+            None if !self.barriers.has_terminal_passed() => ExecutionEnd::Completed,
+            None if self.takes_snapshots() => ExecutionEnd::Suspended(SavedStates::new()),
+            None => match self.collect(&mut ended) {
                 Ok(state) => ExecutionEnd::Suspended(state),
                 Err(error) => ExecutionEnd::Failed(error, Vec::new()),
             },
-            None => ExecutionEnd::Completed,
         };
         for instance in ended {
             // A destructor that panics harms nobody else.
@@ -309,7 +344,7 @@ impl Shared {
         }
         for instance in ended.iter_mut().filter(|instance| instance.saved.is_none()) {
             let name = &self.vertices[instance.at.0].vertex;
-            let saved = guarded(name, || save(&mut *instance.processor));
+            let saved = guarded(name, || save(&mut *instance.processor, 0));
             let saved = saved.inspect_err(|error| {
                 tracing::warn!(vertex = %name, %error, "state is lost with a failure");
             });
@@ -324,16 +359,16 @@ impl Shared {
     fn collect(&self, ended: &mut [EndedInstance]) -> Result<SavedStates> {
         let mut saved = BTreeMap::new();
         for instance in ended {
-            saved.insert(instance.at, self.saved_by_ended(instance)?);
+            saved.insert(instance.at, self.saved_by_ended(instance, 0)?);
         }
         Ok(self.by_vertex(saved))
     }
 
     /// What an instance that has ended saved, or says now that it has completed.
-    fn saved_by_ended(&self, instance: &mut EndedInstance) -> Result<StateWriter> {
+    fn saved_by_ended(&self, instance: &mut EndedInstance, id: SnapshotId) -> Result<StateWriter> {
         if instance.saved.is_none() && instance.is_completed {
             let name = &self.vertices[instance.at.0].vertex;
-            instance.saved = Some(guarded(name, || save(&mut *instance.processor))?);
+            instance.saved = Some(guarded(name, || save(&mut *instance.processor, id))?);
         }
         Ok(instance.saved.clone().unwrap_or_default())
     }
@@ -348,9 +383,9 @@ impl Shared {
     }
 }
 
-/// Everything a processor has to say.
-fn save(processor: &mut dyn Processor) -> Result<StateWriter> {
-    let mut writer = StateWriter::default();
+/// Everything a processor has to say at snapshot `id`.
+fn save(processor: &mut dyn Processor, id: SnapshotId) -> Result<StateWriter> {
+    let mut writer = StateWriter::new(id, false);
     for _ in 0..SAVE_CALLS_MAX {
         if processor.save(&mut writer)? == Done::Yes {
             return Ok(writer);

@@ -398,11 +398,12 @@ impl Job {
         };
         let settled = Box::new(move |end| ended.ended(number, end));
         let snapshots = SnapshotThread::start(subject, settled)?;
-        let (to_end, to_take) = (snapshots.clone(), snapshots.clone());
+        let [to_end, to_take, to_await] = [(); 3].map(|()| snapshots.clone());
         let finished = Box::new(move |end| drop(to_end.send(Message::Ended(end))));
         let policy = Snapshots {
             is_aligned: is_exact,
             taken: Arc::new(move |id, states| drop(to_take.send(Message::Taken(id, states)))),
+            awaited: Arc::new(move || drop(to_await.send(Message::Awaited))),
             writers: writers.map(|of_execution| of_execution.writers),
         };
         let request = self.request(dag, restore, finished, Some(policy));

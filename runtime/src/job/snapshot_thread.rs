@@ -37,6 +37,8 @@ use crate::{
 pub(super) enum Message {
     /// The execution runs.
     Started(Execution),
+    /// What is left of it waits for a snapshot.
+    Awaited,
     /// It shall end with a snapshot.
     Stop,
     /// Every instance has saved.
@@ -148,6 +150,7 @@ impl SnapshotThread {
                     self.execution = Some(execution);
                     self.handle(Event::Started(self.subject.site.now()));
                 }
+                Some(Message::Awaited) => self.handle(Event::Awaited(self.subject.site.now())),
                 Some(Message::Stop) => self.handle(Event::StopWanted(self.subject.site.now())),
                 Some(Message::Taken(id, states)) => self.taken(id, states),
             }
@@ -361,12 +364,16 @@ impl SnapshotThread {
 
     /// Nothing of the execution runs any more.
     fn end(mut self, end: ExecutionEnd) {
+        if let Some(id) = self.coordinator.present().filter(|_| !self.is_torn) {
+            // It was not taken, and never will be.
+            self.handle(Event::Failed(id, "the execution has ended".to_owned()));
+        }
         let end = match end {
             _ if self.is_torn => End::Failed(Error::Lost("its snapshots were lost".to_owned())),
-            ExecutionEnd::Completed => self.completed(),
+            ExecutionEnd::Completed => End::Completed,
             ExecutionEnd::Cancelled => End::Cancelled,
             ExecutionEnd::Failed(error, _) => End::Failed(error),
-            ExecutionEnd::Suspended(states) => self.suspended(states),
+            ExecutionEnd::Suspended(_) => self.suspended(),
         };
         if let Some(ExecutionWriters { writers, is_settled, .. }) = &self.subject.writers
             && !self.is_torn
@@ -379,22 +386,7 @@ impl SnapshotThread {
         }
     }
 
-    /// What it wrote after its last snapshot stays.
-    fn completed(&mut self) -> End {
-        let writers = self.subject.writers.as_ref();
-        match writers.map_or(Ok(()), |old| old.writers.commit_all()) {
-            Ok(()) => End::Completed,
-            Err(error) => End::Failed(error.into()),
-        }
-    }
-
-    fn suspended(&mut self, states: SavedStates) -> End {
-        if let Some(id) = self.coordinator.present() {
-            self.taken(id, Ok(states));
-        }
-        if self.is_torn {
-            return End::Failed(Error::Lost("its last snapshot was lost".to_owned()));
-        }
+    fn suspended(&mut self) -> End {
         if let Some(Err(why)) = self.stopped.take() {
             // The job goes on from the snapshot before.
             tracing::warn!(job = %self.subject.job.name, why, "the last snapshot failed");

@@ -9,7 +9,7 @@
 //!    └────────────────────────────────────────── older ones freed ◄─────────────────────────────┘
 //! ```
 //! One snapshot is under way at a time; the next is due one interval after the last one *began*, or
-//! at once when that took longer. The last snapshot of an execution is *terminal*: it is asked for
+//! at once when that took longer, or when sinks that have completed await it. The last snapshot of an execution is *terminal*: it is asked for
 //! by a suspend, waits for the one under way, and nothing follows it.
 //!
 //! What is told of another snapshot than the present one is old news and changes nothing.
@@ -25,6 +25,8 @@ pub enum Event {
     Started(i64),
     /// It is that time.
     Tick(i64),
+    /// A snapshot is waited for that begins now or later: it is due as soon as none is under way.
+    Awaited(i64),
     /// The execution shall end with a snapshot.
     StopWanted(i64),
     /// The control state gave the snapshot this id; its barrier is not sent yet.
@@ -94,6 +96,8 @@ pub struct SnapshotCoordinator {
     id_last: SnapshotId,
     /// When the present snapshot began, or the last one.
     started_at: StartedAt,
+    /// Whether the next one is due at once.
+    is_awaited: bool,
     is_stop_wanted: bool,
     /// Whether the present snapshot is the terminal one.
     is_terminal: bool,
@@ -108,6 +112,7 @@ impl SnapshotCoordinator {
             phase: Phase::New,
             id_last: 0,
             started_at: 0,
+            is_awaited: false,
             is_stop_wanted: false,
             is_terminal: false,
             actions: Vec::new(),
@@ -133,14 +138,18 @@ impl SnapshotCoordinator {
             (Phase::New, Event::Started(now)) => {
                 self.started_at = now;
                 self.phase = Phase::Idle;
-                self.stop_if_wanted(now);
+                self.begin_if_wanted(now);
             }
             (Phase::Idle, Event::Tick(now)) if self.due().is_some_and(|due| due <= now) => {
                 self.begin(now);
             }
+            (_, Event::Awaited(now)) => {
+                self.is_awaited = true;
+                self.begin_if_wanted(now);
+            }
             (_, Event::StopWanted(now)) => {
                 self.is_stop_wanted = true;
-                self.stop_if_wanted(now);
+                self.begin_if_wanted(now);
             }
             (Phase::Beginning, Event::Begun(id)) if id > self.id_last => {
                 self.id_last = id;
@@ -178,12 +187,13 @@ impl SnapshotCoordinator {
     fn begin(&mut self, now: i64) {
         self.started_at = now;
         self.is_terminal = self.is_stop_wanted;
+        self.is_awaited = false;
         self.phase = Phase::Beginning;
         self.actions.push(Action::Begin);
     }
 
-    fn stop_if_wanted(&mut self, now: i64) {
-        if self.is_stop_wanted && self.phase == Phase::Idle {
+    fn begin_if_wanted(&mut self, now: i64) {
+        if (self.is_stop_wanted || self.is_awaited) && self.phase == Phase::Idle {
             self.begin(now);
         }
     }
@@ -194,7 +204,7 @@ impl SnapshotCoordinator {
             return self.over(outcome);
         }
         self.phase = Phase::Idle;
-        self.stop_if_wanted(self.started_at);
+        self.begin_if_wanted(self.started_at);
     }
 
     fn over(&mut self, outcome: Result<SnapshotId, String>) {

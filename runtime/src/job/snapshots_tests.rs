@@ -45,6 +45,21 @@ fn one_that_fails_is_abandoned_and_the_next_gets_another_id() {
 }
 
 #[test]
+fn one_that_is_awaited_begins_at_once_or_behind_the_one_under_way() {
+    let mut coordinator = started();
+    assert_eq!(coordinator.step(Event::Awaited(1010)), [Action::Begin]);
+    coordinator.step(Event::Begun(1));
+    assert_eq!(coordinator.step(Event::Awaited(1011)), []);
+    coordinator.step(Event::Taken(1));
+    coordinator.step(Event::Stored(1, SUMMARY));
+    assert_eq!(coordinator.step(Event::Committed(1)), [Action::Free, Action::Begin]);
+    coordinator.step(Event::Begun(2));
+    let given_up = [Action::Abandon(2), Action::Free];
+    assert_eq!(coordinator.step(Event::Failed(2, "no memory".into())), given_up);
+    assert_eq!(coordinator.due(), Some(1110), "it was awaited once");
+}
+
+#[test]
 fn a_stop_waits_for_the_snapshot_under_way_and_ends_with_one_of_its_own() {
     let mut coordinator = started();
     coordinator.step(Event::Tick(1100));
@@ -104,6 +119,9 @@ fn play(seed: u64) {
             }
             if below(200) == 0 {
                 news.push(Event::StopWanted(now));
+            }
+            if below(40) == 0 {
+                news.push(Event::Awaited(now));
             }
             if news.is_empty() {
                 continue;

@@ -186,6 +186,10 @@ impl Processor for TableSink {
         Ok(Done::Yes)
     }
 
+    fn awaits_commit(&self) -> bool {
+        self.context.as_ref().is_some_and(|context| context.writers.is_some())
+    }
+
     fn restore(&mut self, chunk: &StateChunk) -> Result<()> {
         self.parked.restore(chunk)
     }

@@ -122,11 +122,6 @@ impl JobWriters {
         Ok(())
     }
 
-    /// Commits all published writers: of a bounded job that has completed.
-    pub fn commit_all(&self) -> Result<()> {
-        self.commit(u64::MAX)
-    }
-
     /// Undoes every writer that is not committed, the pending ones included, for all readers at
     /// once; nothing can be begun, published or committed after it.
     pub fn abort(&self) {

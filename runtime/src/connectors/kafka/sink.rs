@@ -168,7 +168,7 @@ impl Processor for KafkaSink {
             (_, Done::No) => Ok(Done::No),
             (Way::Closed, Done::Yes) => Ok(Done::Yes),
             (Way::Plain(outgoing), Done::Yes) => outgoing.log.flush().map(|()| Done::Yes),
-            (Way::Transactional(transactions), Done::Yes) => transactions.finish(),
+            (Way::Transactional(_), Done::Yes) => Ok(Done::Yes),
         });
         self.settle(answer)
     }
@@ -197,6 +197,10 @@ impl Processor for KafkaSink {
             transactions.abandoned(id);
         }
         Ok(Done::Yes)
+    }
+
+    fn awaits_commit(&self) -> bool {
+        matches!(self.way, Way::Transactional(_))
     }
 
     fn restore(&mut self, chunk: &StateChunk) -> Result<()> {

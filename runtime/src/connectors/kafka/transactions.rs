@@ -23,9 +23,6 @@
 //! The mark is committed by the transaction itself, so that it can never lie. An instance restores
 //! all ids that its partitions name, also those of instances that are no more: their producers must
 //! be fenced, and their rows sent.
-//!
-//! At the end of the input there is no snapshot to wait for: the last transaction is committed with
-//! the mark [`FINISHED`], and an execution that is restored behind it is refused.
 
 use std::sync::Arc;
 
@@ -47,9 +44,6 @@ use crate::{
     processor::{Done, ProcessorContext},
     state::{StateChunk, StateWriter},
 };
-
-/// Mark of the transaction that ends the input.
-pub const FINISHED: i64 = i64::MAX;
 
 /// Chunks: what is known of a transactional id; the rows of its transaction.
 const TAG_ID: u8 = 0;
@@ -234,11 +228,6 @@ impl Transactions {
         }
     }
 
-    /// The input has ended: all rows become visible.
-    pub fn finish(&mut self) -> Answer<Done> {
-        self.commit(FINISHED)
-    }
-
     /// Serves the events of all logs.
     pub fn serve(&mut self) -> Answer<Waiting> {
         let mut all = Waiting::default();
@@ -386,9 +375,6 @@ impl Unsettled {
                  snapshot {}",
                 self.marked
             )),
-            Some(FINISHED) if self.marked < FINISHED => {
-                refuse(format!("the end of the input is committed, behind snapshot {snapshot}"))
-            }
             Some(mark) if mark > snapshot.max(self.marked) => refuse(format!(
                 "the transaction of snapshot {mark} is committed, behind snapshot {snapshot}"
             )),

@@ -11,7 +11,8 @@ type Taken = mpsc::Receiver<(SnapshotId, Result<SavedStates>)>;
 fn snapshots(is_aligned: bool) -> (Option<Snapshots>, Taken) {
     let (sender, taken) = mpsc::channel();
     let taken_by = Arc::new(move |id, states| drop(sender.send((id, states))));
-    (Some(Snapshots { is_aligned, taken: taken_by, writers: None }), taken)
+    let awaited = Arc::new(|| ());
+    (Some(Snapshots { is_aligned, taken: taken_by, awaited, writers: None }), taken)
 }
 
 /// Runs the sums from a state with a snapshot taken every so many rows, to the end; what was taken

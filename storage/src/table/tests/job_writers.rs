@@ -79,7 +79,7 @@ fn what_a_job_publishes_is_provisional_until_a_snapshot_covers_it() {
         job.commit(0).unwrap();
         assert_eq!(both(&grid, &table, 1), values(["c", "a"]), "once is enough");
         drop((before, published));
-        job.commit_all().unwrap();
+        job.commit(2).unwrap();
         assert_eq!(both(&grid, &table, 1), values(["c", "c"]));
         let stats = table.stats();
         assert_eq!((stats.rows, stats.rows_provisional), (2, 2));
