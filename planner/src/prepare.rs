@@ -251,12 +251,9 @@ fn explain_lines(
         return Ok(plan.explain());
     }
     if let StatementKind::CreateJob(job) = prepared.statement.kind.as_ref() {
-        return Ok(explain::dag_text(&ddl::job_dag(
-            context,
-            session,
-            &job.statement,
-            runtime::job::Guarantee::None,
-        )?));
+        let guarantee = runtime::job::Guarantee::None;
+        let (dag, _) = ddl::job_dag(context, session, &job.statement, guarantee)?;
+        return Ok(explain::dag_text(&dag));
     }
     match bind(context, session, prepared, values)? {
         Plan::Query(query) => Ok(query.bound.explain(is_verbose)),

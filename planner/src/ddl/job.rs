@@ -23,6 +23,7 @@ use crate::{
     plan::CommandOutcome,
     planner::Statement,
     query::analyse,
+    rules::unbounded,
 };
 
 /// Settings that a job's text was written under and is planned under again.
@@ -37,12 +38,17 @@ pub fn create(
 ) -> Result<CommandOutcome> {
     let name = fold(&create.name);
     let tag = "CREATE JOB".to_owned();
-    let options = options::read(&create.options)?;
+    let mut options = options::read(&create.options)?;
     let guarantee = JobOptions::read(&options)?.guarantee;
     if let Some(job) = context.parts.grid.control().state().job(&name) {
         return already_there(job, create.if_not_exists);
     }
-    let dag = dag_of(context, session, &create.statement, guarantee)?;
+    let (dag, is_unbounded) = dag_of(context, session, &create.statement, guarantee)?;
+    if is_unbounded {
+        // What has no end cannot be done over.
+        let name = JobOptions::GUARANTEE.to_owned();
+        options.entry(name).or_insert_with(|| Guarantee::ExactlyOnce.word().to_owned());
+    }
     let settings = KEPT_SETTINGS
         .iter()
         .filter_map(|name| session.settings.get_key_value(*name))
@@ -133,13 +139,13 @@ fn explained(error: Error, job: &JobRecord) -> Error {
     }
 }
 
-/// The dag of a job's INSERT or SINK statement.
+/// The dag of a job's INSERT or SINK statement, and whether its query is unbounded.
 pub fn dag_of(
     context: &Context,
     session: &Session,
     statement: &Statement,
     guarantee: Guarantee,
-) -> Result<Dag> {
+) -> Result<(Dag, bool)> {
     let StatementKind::Insert { insert, is_sink } = statement.kind.as_ref() else {
         return Err(Error::new("42601", "a job is an INSERT INTO or SINK INTO statement"));
     };
@@ -190,7 +196,8 @@ pub fn dag_of(
         false => conform_insert(&state, &columns, &positions, input)?,
     };
     let input = analyse(&state, input)?;
-    lower::plan_job(&state, input, &target, &context.stream)
+    let is_unbounded = unbounded::is_unbounded(&input);
+    Ok((lower::plan_job(&state, input, &target, &context.stream)?, is_unbounded))
 }
 
 /// Plans a job again from its record.
@@ -200,7 +207,7 @@ pub fn plan_again(context: &Context, record: &JobRecord) -> Result<Dag> {
     match statements.first().map(|statement| statement.kind.as_ref()) {
         Some(StatementKind::CreateJob(create)) => {
             let guarantee = JobOptions::read(&record.options)?.guarantee;
-            dag_of(context, &session, &create.statement, guarantee)
+            Ok(dag_of(context, &session, &create.statement, guarantee)?.0)
         }
         _ => Err(Error::new("XX000", format!("job \"{}\" is no CREATE JOB", record.name))),
     }

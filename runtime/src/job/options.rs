@@ -7,7 +7,7 @@ use crate::{Error, Result};
 
 /// Known options, for the error that names them.
 const BUILT: [&str; 4] =
-    ["processingGuarantee", "snapshotIntervalMillis", "maxMemory", "suspendOnFailure"];
+    [JobOptions::GUARANTEE, "snapshotIntervalMillis", "maxMemory", "suspendOnFailure"];
 
 /// What `snapshotIntervalMillis` may be: a snapshot costs a few milliseconds, and a job that goes
 /// back by more than a day is restarted from nothing as well.
@@ -72,13 +72,16 @@ impl Default for JobOptions {
 }
 
 impl JobOptions {
+    /// Name of the option that says the guarantee; whoever creates a job decides what it is without.
+    pub const GUARANTEE: &str = "processingGuarantee";
+
     /// Reads options as written. 42601 for an unknown one, 22023 for a value that makes no sense,
     /// 0A000 for what is not built.
     pub fn read(written: &BTreeMap<String, String>) -> Result<Self> {
         let mut options = Self::default();
         for (name, value) in written {
             match name.as_str() {
-                "processingGuarantee" => options.guarantee = guarantee(value)?,
+                Self::GUARANTEE => options.guarantee = guarantee(value)?,
                 "snapshotIntervalMillis" => options.snapshot_interval = interval(value)?,
                 "maxMemory" => options.memory_max = Some(bytes(value)?),
                 "suspendOnFailure" => options.suspends_on_failure = boolean(name, value)?,
