@@ -7,7 +7,6 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc,
     },
     time::Duration,
 };
@@ -22,6 +21,7 @@ use storage::{
 };
 
 use super::{
+    backstage::{Backstage, Tell, Threads},
     coordinator::{Action, End, Event, JobCoordinator, Request, Ticket},
     options::{Guarantee, JobOptions},
     snapshot_thread::{ExecutionWriters, Message, SnapshotThread, Subject, settle_writers},
@@ -40,8 +40,6 @@ use crate::{
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a shutdown waits for each job.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Stack of the thread that plans a restarted job: planning recurses over the query.
-const PLANNING_STACK_BYTES: usize = 16 << 20;
 
 /// Plans a job's SQL again; given by the planner when the jobs are opened.
 pub type PlanJob = Arc<dyn Fn(&JobRecord) -> Result<Dag> + Send + Sync>;
@@ -71,6 +69,7 @@ pub(super) struct Site {
     pub(super) grid: Arc<Grid>,
     engine: Arc<Engine>,
     planner: RwLock<Option<PlanJob>>,
+    pub(super) backstage: Box<dyn Backstage>,
     tickets: AtomicU64,
 }
 
@@ -95,7 +94,7 @@ struct State {
     /// The present execution and its number.
     execution: Option<(u64, Execution)>,
     /// Takes its snapshots, if it has a guarantee.
-    snapshots: Option<mpsc::Sender<Message>>,
+    snapshots: Option<Tell>,
     /// What the last execution wrote through, with guarantee `exactlyOnce`.
     writers: Option<ExecutionWriters>,
     /// What the last suspended execution saved, without a guarantee.
@@ -107,8 +106,12 @@ struct State {
 impl Jobs {
     /// Opens the jobs of a grid on an engine.
     pub fn open(grid: Arc<Grid>, engine: Arc<Engine>) -> Arc<Self> {
-        let planner = RwLock::new(None);
-        let site = Arc::new(Site { grid, engine, planner, tickets: AtomicU64::new(1) });
+        Self::open_on(Box::new(Threads), grid, engine)
+    }
+
+    fn open_on(backstage: Box<dyn Backstage>, grid: Arc<Grid>, engine: Arc<Engine>) -> Arc<Self> {
+        let (planner, tickets) = (RwLock::new(None), AtomicU64::new(1));
+        let site = Arc::new(Site { grid, engine, planner, backstage, tickets });
         Arc::new(Self { site, jobs: Mutex::default() })
     }
 
@@ -296,7 +299,7 @@ impl Job {
                 Action::SetStatus(status, error) => self.set_status(status, error),
                 Action::Start(execution) => to_start = Some(execution),
                 Action::Suspend(number) => match (&state.snapshots, state.of(number)) {
-                    (Some(snapshots), _) => drop(snapshots.send(Message::Stop)),
+                    (Some(tell), _) => tell(Message::Stop),
                     (None, execution) => {
                         execution.into_iter().for_each(|one| one.suspend(0, false))
                     }
@@ -397,13 +400,13 @@ impl Job {
             commits: is_exact && commits,
         };
         let settled = Box::new(move |end| ended.ended(number, end));
-        let snapshots = SnapshotThread::start(subject, settled)?;
-        let [to_end, to_take, to_await] = [(); 3].map(|()| snapshots.clone());
-        let finished = Box::new(move |end| drop(to_end.send(Message::Ended(end))));
+        let tell = SnapshotThread::start(subject, settled)?;
+        let [to_end, to_take, to_await] = [(); 3].map(|()| Arc::clone(&tell));
+        let finished = Box::new(move |end| to_end(Message::Ended(end)));
         let policy = Snapshots {
             is_aligned: is_exact,
-            taken: Arc::new(move |id, states| drop(to_take.send(Message::Taken(id, states)))),
-            awaited: Arc::new(move || drop(to_await.send(Message::Awaited))),
+            taken: Arc::new(move |id, states| to_take(Message::Taken(id, states))),
+            awaited: Arc::new(move || to_await(Message::Awaited)),
             writers: writers.map(|of_execution| of_execution.writers),
         };
         let request = self.request(dag, restore, finished, Some(policy));
@@ -412,8 +415,8 @@ impl Job {
         let mut state = self.state.lock();
         state.execution = Some((number, execution.clone()));
         // Nobody listens any more if it has already ended.
-        let _ = snapshots.send(Message::Started(execution));
-        state.snapshots = Some(snapshots);
+        tell(Message::Started(execution));
+        state.snapshots = Some(tell);
         Ok(())
     }
 
@@ -518,17 +521,14 @@ impl Job {
     /// An execution has ended, and everything about it is settled.
     fn ended(self: &Arc<Self>, number: u64, end: End) {
         let Some(next) = self.step(Event::Ended(number, end)) else { return };
-        // A restart. Nobody may be waiting for it any more, so it gets a thread of its own, with
-        // the stack that planning wants.
+        // A restart. Nobody may be waiting for it any more.
         let job = Arc::clone(self);
-        let thread = std::thread::Builder::new().name(format!("tw-start-{}", self.name));
-        let thread = thread.stack_size(PLANNING_STACK_BYTES);
-        let spawned = thread.spawn(move || {
+        let start = Box::new(move || {
             let event = job.start(next);
             job.handle(event);
         });
+        let spawned = self.site.backstage.run(format!("tw-start-{}", self.name), start);
         if let Err(error) = spawned {
-            let error = Error::Limit(format!("could not start a thread: {error}"));
             self.handle(Event::StartFailed(next, error));
         }
     }
@@ -559,5 +559,13 @@ fn states_of(chunks: Vec<SnapshotChunk>, partition_count: u16) -> Result<VertexS
 mod tests;
 
 #[cfg(test)]
+#[path = "test_job.rs"]
+mod test_job;
+
+#[cfg(test)]
 #[path = "exactly_once_tests.rs"]
 mod exactly_once_tests;
+
+#[cfg(test)]
+#[path = "simulator_tests.rs"]
+mod simulator_tests;

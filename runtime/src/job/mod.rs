@@ -2,6 +2,7 @@
 //! What happens next is decided in `coordinator` and `snapshots`, two values; `jobs` and
 //! `snapshot_thread` do it.
 
+mod backstage;
 mod coordinator;
 mod jobs;
 mod options;

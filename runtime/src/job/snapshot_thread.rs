@@ -10,7 +10,6 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc,
     },
     time::Duration,
 };
@@ -22,6 +21,7 @@ use storage::{
 };
 
 use super::{
+    backstage::Tell,
     coordinator::End,
     jobs::Site,
     snapshots::{Action, Event, SnapshotCoordinator, StartedAt},
@@ -105,9 +105,9 @@ pub(super) struct SnapshotThread {
 }
 
 impl SnapshotThread {
-    /// Starts it; the sender is how it is told. It ends with the execution.
-    pub(super) fn start(subject: Subject, settled: Settled) -> Result<mpsc::Sender<Message>> {
-        let (sender, receiver) = mpsc::channel();
+    /// Starts it; how it is told. It ends with the execution.
+    pub(super) fn start(subject: Subject, settled: Settled) -> Result<Tell> {
+        let site = Arc::clone(&subject.site);
         let name = format!("tw-snap-{}", subject.job.name);
         let thread = Self {
             is_torn: false,
@@ -120,40 +120,37 @@ impl SnapshotThread {
             stopped: None,
             settled: Some(settled),
         };
-        std::thread::Builder::new()
-            .name(name)
-            .spawn(move || thread.run(&receiver))
-            .map_err(|error| Error::Limit(format!("could not start a thread: {error}")))?;
-        Ok(sender)
+        site.backstage.run_snapshots(name, thread)
     }
 
-    fn run(mut self, messages: &mpsc::Receiver<Message>) {
-        loop {
-            let message = match self.coordinator.due() {
-                None => messages.recv().ok(),
-                Some(due) => {
-                    let wait = Duration::from_micros((due - self.subject.site.now()).max(0) as u64);
-                    match messages.recv_timeout(wait) {
-                        Ok(message) => Some(message),
-                        Err(mpsc::RecvTimeoutError::Timeout) => {
-                            self.handle(Event::Tick(self.subject.site.now()));
-                            continue;
-                        }
-                        Err(mpsc::RecvTimeoutError::Disconnected) => None,
-                    }
-                }
-            };
-            match message {
-                None => return,
-                Some(Message::Ended(end)) => return self.end(end),
-                Some(Message::Started(execution)) => {
-                    self.execution = Some(execution);
-                    self.handle(Event::Started(self.subject.site.now()));
-                }
-                Some(Message::Awaited) => self.handle(Event::Awaited(self.subject.site.now())),
-                Some(Message::Stop) => self.handle(Event::StopWanted(self.subject.site.now())),
-                Some(Message::Taken(id, states)) => self.taken(id, states),
+    /// Whether the execution has ended and everything about it is settled.
+    pub(super) fn is_over(&self) -> bool {
+        self.settled.is_none()
+    }
+
+    /// In how many µs `tick` has something to do, unless a message comes before.
+    pub(super) fn due_in(&self) -> Option<u64> {
+        let due = self.coordinator.due()?;
+        Some((due - self.subject.site.now()).max(0) as u64)
+    }
+
+    /// Time has passed.
+    pub(super) fn tick(&mut self) {
+        self.handle(Event::Tick(self.subject.site.now()));
+    }
+
+    /// Takes a message.
+    pub(super) fn receive(&mut self, message: Message) {
+        let now = self.subject.site.now();
+        match message {
+            Message::Ended(end) => self.end(end),
+            Message::Started(execution) => {
+                self.execution = Some(execution);
+                self.handle(Event::Started(now));
             }
+            Message::Awaited => self.handle(Event::Awaited(now)),
+            Message::Stop => self.handle(Event::StopWanted(now)),
+            Message::Taken(id, states) => self.taken(id, states),
         }
     }
 
@@ -363,7 +360,7 @@ impl SnapshotThread {
     }
 
     /// Nothing of the execution runs any more.
-    fn end(mut self, end: ExecutionEnd) {
+    fn end(&mut self, end: ExecutionEnd) {
         if let Some(id) = self.coordinator.present().filter(|_| !self.is_torn) {
             // It was not taken, and never will be.
             self.handle(Event::Failed(id, "the execution has ended".to_owned()));

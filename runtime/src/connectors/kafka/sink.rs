@@ -13,6 +13,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
+use storage::env::Env;
 
 use super::{
     encoder::RowEncoder,
@@ -132,12 +133,14 @@ impl Processor for KafkaSink {
                 Way::Plain(Outgoing::new(Arc::clone(&self.encoder), (self.open)(None)?))
             }
             Guarantee::ExactlyOnce => {
-                let clock = Arc::clone(&context.grid.env().clock);
+                let Env { clock, failpoints, .. } = context.grid.env();
+                let clock = Arc::clone(clock);
                 let target = Target {
                     topic: Arc::clone(&self.topic),
                     encoder: Arc::clone(&self.encoder),
                     open: Arc::clone(&self.open),
                     lifetime: Lifetime { clock, nanos: self.lifetime_nanos },
+                    failpoints: failpoints.clone(),
                 };
                 Way::Transactional(Box::new(Transactions::new(target, context)?))
             }
@@ -300,4 +303,4 @@ impl Drop for KafkaSink {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -30,7 +30,7 @@ use arrow::{
     array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray},
     datatypes::Int64Type,
 };
-use storage::partition::PartitionId;
+use storage::{env::Failpoints, partition::PartitionId};
 
 use super::{
     encoder::RowEncoder,
@@ -59,6 +59,17 @@ pub struct Target {
     pub open: OpenLog,
     /// Of a transaction.
     pub lifetime: Lifetime,
+    /// Where tests have the execution lost.
+    pub failpoints: Failpoints,
+}
+
+impl Target {
+    fn fail_at(&self, place: &'static str) -> Answer<()> {
+        match self.failpoints.hit(place) {
+            true => Err(Failure::Failed(Error::Lost(place.to_owned()))),
+            false => Ok(()),
+        }
+    }
 }
 
 /// The transactions of one instance.
@@ -178,6 +189,7 @@ impl Transactions {
         if self.phase == Phase::Starting {
             self.start()?;
         }
+        self.target.fail_at("topic.send")?;
         self.transaction()?.send()
     }
 
@@ -194,6 +206,9 @@ impl Transactions {
             return Err(Error::Internal(format!("snapshot {snapshot} in {:?}", self.phase)));
         }
         self.phase = Phase::Prepared(snapshot);
+        if self.target.failpoints.hit("topic.save") {
+            return Err(Error::Lost("topic.save".to_owned()));
+        }
         let id: ArrayRef = Arc::new(StringArray::from(vec![self.id.as_str()]));
         let number = |number: i64| -> ArrayRef { Arc::new(Int64Array::from(vec![number])) };
         let columns = [
@@ -250,9 +265,11 @@ impl Transactions {
     }
 
     fn commit(&mut self, mark: i64) -> Answer<Done> {
+        self.target.fail_at("topic.commit")?;
         let transaction = self.transaction()?;
         let has_rows = !transaction.rows().is_empty();
         let done = transaction.commit(mark)?;
+        self.target.fail_at("topic.committed")?;
         if done == Done::Yes && has_rows {
             self.marked = mark;
         }
@@ -267,6 +284,7 @@ impl Transactions {
         }
         while let Some(unsettled) = self.unsettled.last_mut() {
             let (transaction, marked) = unsettled.settle(&self.target)?;
+            self.target.fail_at("topic.settled")?;
             if unsettled.ordinal == self.ordinal {
                 self.id = std::mem::take(&mut unsettled.id);
                 (self.transaction, self.marked) = (Some(transaction), marked);
@@ -300,6 +318,7 @@ impl Unsettled {
     /// Fences, asks, sends again; when all of it is done its transactions, and the mark.
     fn settle(&mut self, target: &Target) -> Answer<(Transaction, i64)> {
         loop {
+            target.fail_at(self.place())?;
             let progress = std::mem::replace(&mut self.progress, Progress::Settled);
             match self.advance(progress, target) {
                 (Progress::Settled, Ok(Some(settled))) => return Ok(settled),
@@ -308,6 +327,16 @@ impl Unsettled {
                     answer?;
                 }
             }
+        }
+    }
+
+    /// Where a test may have the execution lost: before each step.
+    fn place(&self) -> &'static str {
+        match self.progress {
+            Progress::New | Progress::Settled => "topic.open",
+            Progress::Fencing(_) => "topic.fence",
+            Progress::Asking(_) => "topic.mark",
+            Progress::Sending(_) => "topic.resend",
         }
     }
 

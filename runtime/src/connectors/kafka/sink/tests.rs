@@ -2,7 +2,7 @@
 //! `exactly_once` is about transactions.
 
 mod exactly_once;
-mod simulated_log;
+pub mod simulated_log;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -51,7 +51,8 @@ fn ids(ids: &[i64]) -> RecordBatch {
     bigint_batch(&bigint_schema(&["this"]), &[ids])
 }
 
-fn supplier(topic: &Arc<SimulatedTopic>) -> KafkaSinkSupplier {
+/// Sinks of one BIGINT column into a simulated topic.
+pub fn supplier(topic: &Arc<SimulatedTopic>) -> KafkaSinkSupplier {
     let topic = Arc::clone(topic);
     let encoder = encoder(&settings("nowhere:1", &[]));
     KafkaSinkSupplier::of_log(encoder, Arc::new(move |id| Ok(topic.log(id))), LIFETIME_NANOS)

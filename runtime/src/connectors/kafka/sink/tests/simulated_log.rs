@@ -23,7 +23,12 @@ use crate::{
 pub struct SimulatedTopic {
     rng: Rng,
     state: Mutex<State>,
+    /// Whether the job's record has a good snapshot of that mark; without it `State::good` counts.
+    is_good: Option<IsGood>,
 }
+
+/// Whether a commit may carry a mark.
+type IsGood = Box<dyn Fn(i64) -> bool + Send + Sync>;
 
 #[derive(Default)]
 struct State {
@@ -57,7 +62,13 @@ enum Fate {
 impl SimulatedTopic {
     /// An empty one.
     pub fn new(seed: u64) -> Arc<Self> {
-        Arc::new(Self { rng: Rng::seeded(seed), state: Mutex::default() })
+        Arc::new(Self { rng: Rng::seeded(seed), state: Mutex::default(), is_good: None })
+    }
+
+    /// An empty one, where a commit may carry only what `is_good` says.
+    pub fn asking(seed: u64, is_good: IsGood) -> Arc<Self> {
+        let (rng, state) = (Rng::seeded(seed), Mutex::default());
+        Arc::new(Self { rng, state, is_good: Some(is_good) })
     }
 
     /// A producer.
@@ -96,11 +107,6 @@ impl SimulatedTopic {
     pub fn counts(&self) -> (u64, u64) {
         let state = self.state.lock();
         (state.steps, state.aborts)
-    }
-
-    /// The marks.
-    pub fn marks(&self) -> BTreeMap<String, i64> {
-        self.state.lock().marks.clone()
     }
 
     /// Puts a mark where none was put, or takes it away.
@@ -239,8 +245,10 @@ impl TopicLog for SimulatedLog {
             return self.step(|_, _| Ok(()));
         }
         let mut was_done = false;
+        let is_good = self.topic.is_good.as_ref().map(|is_good| is_good(mark));
         let done = self.step(|state, id| {
-            assert!(state.good.contains(&mark), "snapshot {mark} is not good");
+            let is_good = is_good.unwrap_or_else(|| state.good.contains(&mark));
+            assert!(is_good, "snapshot {mark} is not good");
             was_done = true;
             let rows = state.open.remove(id).expect("it is open");
             state.committed.extend(rows);

@@ -1,0 +1,128 @@
+//! `TestJob`: the job that tests of the protocol run. Two instances count, and each id goes into a
+//! table and into a topic, whose commits are checked against the job's record.
+//!
+//! ```text
+//!   source ×2 ──► table (by key) ×2
+//!          └────► topic ×2
+//! ```
+//! The table has a key and the job inserts: a row that came twice would fail the job, one that is
+//! lost leaves a gap.
+
+use arrow::{array::AsArray, datatypes::Int64Type};
+use storage::{Table, cluster::control::TableRecord, env::Rng, table::ReadMode, table::WriteMode};
+
+use super::*;
+use crate::{
+    connectors::kafka::sink::tests::{simulated_log::SimulatedTopic, supplier},
+    dag::{Parallelism, Routing},
+    processors::{TableSinkSpec, table_sink},
+    testing::{bigint_schema, counting_source},
+};
+
+/// Its name.
+pub(super) const NAME: &str = "j";
+/// Instances that count: i of n emits i, i + n, ….
+const SOURCES: usize = 2;
+
+pub(super) struct TestJob {
+    pub(super) grid: Arc<Grid>,
+    pub(super) table: Arc<Table>,
+    pub(super) topic: Arc<SimulatedTopic>,
+    /// How many ids there are.
+    ids: i64,
+    rng: Rng,
+}
+
+impl TestJob {
+    /// Of so many ids; `seed` draws what the topic does.
+    pub(super) fn new(grid: &Arc<Grid>, ids: i64, seed: u64) -> Self {
+        let record = TableRecord::new("t", bigint_schema(&["id"]), &[0]);
+        let table = grid.create_table(record).unwrap();
+        let control = Arc::clone(grid);
+        let is_good = move |mark: i64| {
+            let state = control.control().state();
+            let snapshots = &state.job(NAME).expect("it is recorded").snapshots;
+            snapshots.good.iter().any(|record| record.id == mark as u64)
+        };
+        let topic = SimulatedTopic::asking(seed, Box::new(is_good));
+        Self { grid: Arc::clone(grid), table, topic, ids, rng: Rng::seeded(seed) }
+    }
+
+    /// Of the test's own choices.
+    pub(super) fn below(&self, bound: u64) -> u64 {
+        self.rng.next_u64() % bound
+    }
+
+    pub(super) fn dag(&self) -> Dag {
+        let mut dag = Dag::default();
+        let counting = counting_source(self.ids, 3);
+        let source = dag.vertex("source", Parallelism::Exactly(SOURCES), counting);
+        let spec = TableSinkSpec {
+            table: Arc::clone(&self.table),
+            input: bigint_schema(&["id"]),
+            mode: WriteMode::Insert,
+            is_append_only: true,
+        };
+        let table = dag.vertex("table", Parallelism::Exactly(2), table_sink(spec));
+        let topic = Arc::new(supplier(&self.topic));
+        let topic = dag.vertex("topic", Parallelism::Exactly(2), topic);
+        dag.edge(source, table, 0, Routing::Partitioned(vec![0]));
+        dag.edge(source, topic, 0, Routing::Unicast);
+        dag
+    }
+
+    pub(super) fn request(&self) -> JobRequest {
+        let options = [("processingGuarantee", "exactlyOnce"), ("snapshotIntervalMillis", "10")];
+        JobRequest {
+            name: NAME.to_owned(),
+            sql: String::new(),
+            options: options.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            settings: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn record(&self) -> Arc<JobRecord> {
+        Arc::clone(self.grid.control().state().job(NAME).expect("it is recorded"))
+    }
+
+    /// What readers of that mode find in the table, sorted.
+    pub(super) fn in_table(&self, mode: ReadMode) -> Vec<i64> {
+        let view = self.grid.read_view().in_mode(mode);
+        let mut ids: Vec<i64> = Vec::new();
+        for batch in self.table.scan(&view, None, 1).unwrap().into_iter().flatten() {
+            ids.extend(batch.unwrap().column(0).as_primitive::<Int64Type>().values());
+        }
+        ids.sort_unstable();
+        ids
+    }
+
+    /// What readers of committed rows find in the topic, sorted.
+    pub(super) fn in_topic(&self) -> Vec<i64> {
+        let mut ids: Vec<i64> =
+            self.topic.committed().iter().map(|id| id.parse().unwrap()).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// The job has completed: all ids are where they belong, for good.
+    #[track_caller]
+    pub(super) fn assert_each_id_once(&self, what: &str) {
+        let expected: Vec<i64> = (0..self.ids).collect();
+        let durable = self.in_table(ReadMode::Durable);
+        for (place, ids) in [("table", durable), ("topic", self.in_topic())] {
+            let missing: Vec<_> = expected.iter().filter(|id| !ids.contains(id)).take(5).collect();
+            assert!(ids == expected, "{what}: {place}: {} rows, without {missing:?}", ids.len());
+        }
+    }
+
+    /// What is permanent is a cut: of each source all ids up to one, and each once.
+    #[track_caller]
+    pub(super) fn assert_cut(&self, ids: &[i64], what: &str) {
+        for source in 0..SOURCES {
+            let is_its = |id: &i64| *id as usize % SOURCES == source;
+            let found: Vec<i64> = ids.iter().copied().filter(is_its).collect();
+            let expected = (source as i64..).step_by(SOURCES).take(found.len());
+            assert!(expected.eq(found), "{what}: no cut of source {source}");
+        }
+    }
+}
