@@ -33,3 +33,4 @@ pub use plan::Plan;
 pub use planner::{Planner, Prepared, Statement};
 pub use session::{Interrupt, Session};
 pub use types::{Origin, OutputColumn, SqlType};
+pub use values::{fit_text, padding};

@@ -290,6 +290,7 @@ fn types_of_casts(query: &ast::Query, types: &mut [Option<SqlType>]) {
 fn parameter_type(sql_type: SqlType) -> Option<SqlType> {
     match sql_type {
         SqlType::Varchar(_) => Some(SqlType::Varchar(None)),
+        SqlType::Bpchar(_) => Some(SqlType::Bpchar(None)),
         SqlType::Numeric(..) => Some(SqlType::NumericAny),
         SqlType::Oid => None,
         known => Some(known),

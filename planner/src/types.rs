@@ -12,6 +12,7 @@
 //! | avg of integers and NUMERIC | Decimal128(38,16), printed as PostgreSQL prints avg | 1700 |
 //! | REAL / DOUBLE PRECISION | Float32 / Float64 | 700 / 701 |
 //! | TEXT, VARCHAR(n) | Utf8 | 25 / 1043 |
+//! | CHAR(n) | Utf8 without its trailing blanks; they come back as it goes out | 1042 |
 //! | BYTEA | Binary | 17 |
 //! | DATE | Date32 | 1082 |
 //! | TIME | Time64(µs) | 1083 |
@@ -23,8 +24,8 @@
 //! | STRUCT | Struct | 2249 (record) |
 //! | oid | UInt32 | 26 |
 //!
-//! A declared type that Arrow cannot tell apart (VARCHAR(n), JSON, name, "char") stands in the
-//! field's metadata under [`TYPE_KEY`].
+//! A declared type that Arrow cannot tell apart (VARCHAR(n), CHAR(n), JSON, name, "char") stands in
+//! the field's metadata under [`TYPE_KEY`].
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -70,6 +71,8 @@ pub enum SqlType {
     Text,
     /// VARCHAR(n).
     Varchar(Option<u32>),
+    /// CHAR(n), and `bpchar` without a length, which is not padded: trailing blanks mean nothing.
+    Bpchar(Option<u32>),
     /// BYTEA.
     Bytea,
     /// DATE.
@@ -132,6 +135,13 @@ impl Origin {
 }
 
 impl OutputColumn {
+    /// Whether columns have the same names and types, wherever they come from.
+    pub fn are_alike(one: &[Self], two: &[Self]) -> bool {
+        let is_alike =
+            |(one, two): (&Self, &Self)| one.name == two.name && one.sql_type == two.sql_type;
+        one.len() == two.len() && one.iter().zip(two).all(is_alike)
+    }
+
     /// A column that is computed.
     pub fn computed(name: impl Into<String>, sql_type: SqlType) -> Self {
         Self { name: name.into(), sql_type, origin: None }
@@ -203,6 +213,7 @@ impl SqlType {
             SqlType::Float8 => DataType::Float64,
             SqlType::Text
             | SqlType::Varchar(_)
+            | SqlType::Bpchar(_)
             | SqlType::Json
             | SqlType::Jsonb
             | SqlType::Name
@@ -247,6 +258,7 @@ impl SqlType {
             SqlType::Float8 => 701,
             SqlType::Text | SqlType::Unknown => 25,
             SqlType::Varchar(_) => 1043,
+            SqlType::Bpchar(_) => 1042,
             SqlType::Bytea => 17,
             SqlType::Date => 1082,
             SqlType::Time => 1083,
@@ -276,6 +288,7 @@ impl SqlType {
             SqlType::Float8 => 1022,
             SqlType::Text | SqlType::Unknown => 1009,
             SqlType::Varchar(_) => 1015,
+            SqlType::Bpchar(_) => 1014,
             SqlType::Bytea => 1001,
             SqlType::Date => 1182,
             SqlType::Time => 1183,
@@ -313,7 +326,8 @@ impl SqlType {
             700 => SqlType::Float4,
             701 => SqlType::Float8,
             705 => SqlType::Unknown,
-            1042 | 1043 => SqlType::Varchar(None),
+            1042 => SqlType::Bpchar(None),
+            1043 => SqlType::Varchar(None),
             1082 => SqlType::Date,
             1083 => SqlType::Time,
             1114 => SqlType::Timestamp,
@@ -323,7 +337,7 @@ impl SqlType {
             2950 => SqlType::Uuid,
             3802 => SqlType::Jsonb,
             _ => {
-                const ELEMENTS: [SqlType; 21] = [
+                const ELEMENTS: [SqlType; 22] = [
                     SqlType::Bool,
                     SqlType::Bytea,
                     SqlType::Char,
@@ -333,6 +347,7 @@ impl SqlType {
                     SqlType::Int8,
                     SqlType::Text,
                     SqlType::Varchar(None),
+                    SqlType::Bpchar(None),
                     SqlType::Oid,
                     SqlType::Float4,
                     SqlType::Float8,
@@ -366,6 +381,8 @@ impl SqlType {
             SqlType::Text => "text",
             SqlType::Varchar(None) => "character varying",
             SqlType::Varchar(Some(length)) => return format!("character varying({length})"),
+            SqlType::Bpchar(None) => "bpchar",
+            SqlType::Bpchar(Some(length)) => return format!("character({length})"),
             SqlType::Bytea => "bytea",
             SqlType::Date => "date",
             SqlType::Time => "time without time zone",
@@ -405,7 +422,11 @@ impl SqlType {
             D::Varchar(length)
             | D::CharacterVarying(length)
             | D::CharVarying(length)
-            | D::Nvarchar(length) => SqlType::Varchar(of_length(length.as_ref())?),
+            | D::Nvarchar(length) => SqlType::Varchar(of_length(length.as_ref(), "varchar")?),
+            D::Char(None) | D::Character(None) => SqlType::Bpchar(Some(1)),
+            D::Char(length) | D::Character(length) => {
+                SqlType::Bpchar(of_length(length.as_ref(), "char")?)
+            }
             D::Bytea => SqlType::Bytea,
             D::Date => SqlType::Date,
             D::Time(_, ast::TimezoneInfo::None | ast::TimezoneInfo::WithoutTimeZone) => {
@@ -426,7 +447,7 @@ impl SqlType {
                 ast::ArrayElemTypeDef::SquareBracket(element, _)
                 | ast::ArrayElemTypeDef::AngleBracket(element)
                 | ast::ArrayElemTypeDef::Parenthesis(element),
-            ) => SqlType::Array(Box::new(Self::of_ast(element)?)),
+            ) => SqlType::Array(Box::new(of_part(element, "[]")?)),
             D::Struct(fields, _) => SqlType::Struct(
                 fields
                     .iter()
@@ -436,15 +457,11 @@ impl SqlType {
                             Some(name) => crate::parse::fold(name),
                             None => format!("f{}", index + 1),
                         };
-                        Ok((name, Self::of_ast(&field.field_type)?))
+                        Ok((name, of_part(&field.field_type, " in a struct")?))
                     })
                     .collect::<Result<_>>()?,
             ),
             D::Custom(name, arguments) => of_custom(name, arguments)?,
-            D::Char(_) | D::Character(_) => {
-                return Err(Error::unsupported("type character(n) is not supported")
-                    .with_hint("Use VARCHAR(n) or TEXT: they keep a text as it is."));
-            }
             other => return Err(unknown_type(&other.to_string())),
         })
     }
@@ -468,8 +485,25 @@ impl SqlType {
     pub fn is_text(&self) -> bool {
         matches!(
             self,
-            SqlType::Text | SqlType::Varchar(_) | SqlType::Name | SqlType::Char | SqlType::Unknown
+            SqlType::Text
+                | SqlType::Varchar(_)
+                | SqlType::Bpchar(_)
+                | SqlType::Name
+                | SqlType::Char
+                | SqlType::Unknown
         )
+    }
+}
+
+/// The type of an array's elements or of a field of a struct. No cast reaches inside these, so texts
+/// there would keep blanks that CHAR(n) must not have.
+fn of_part(data_type: &ast::DataType, place: &str) -> Result<SqlType> {
+    match SqlType::of_ast(data_type)? {
+        part @ SqlType::Bpchar(_) => {
+            Err(Error::unsupported(format!("type {}{place} is not supported", part.name()))
+                .with_hint("Use VARCHAR(n) or TEXT: they keep a text as it is."))
+        }
+        part => Ok(part),
     }
 }
 
@@ -482,12 +516,14 @@ fn of_metadata(declared: &str) -> Option<SqlType> {
         "\"char\"" => SqlType::Char,
         "oid" => SqlType::Oid,
         "character varying" | "varchar" => SqlType::Varchar(None),
+        "bpchar" => SqlType::Bpchar(None),
         "uuid" => SqlType::Uuid,
         _ => {
             let (kind, rest) = declared.split_once('(')?;
             let arguments = rest.strip_suffix(')')?;
             match kind {
                 "character varying" | "varchar" => SqlType::Varchar(Some(arguments.parse().ok()?)),
+                "character" => SqlType::Bpchar(Some(arguments.parse().ok()?)),
                 "numeric" => {
                     let (precision, scale) = arguments.split_once(',')?;
                     SqlType::Numeric(precision.trim().parse().ok()?, scale.trim().parse().ok()?)
@@ -527,16 +563,16 @@ fn of_exact_number(info: &ast::ExactNumberInfo) -> Result<SqlType> {
     Ok(SqlType::Numeric(precision as u8, scale as i8))
 }
 
-fn of_length(length: Option<&ast::CharacterLength>) -> Result<Option<u32>> {
+fn of_length(length: Option<&ast::CharacterLength>, name: &str) -> Result<Option<u32>> {
     /// PostgreSQL's own bound.
     const LENGTH_MAX: u64 = 10_485_760;
     match length {
         None | Some(ast::CharacterLength::Max) => Ok(None),
         Some(ast::CharacterLength::IntegerLength { length: 0, .. }) => {
-            Err(Error::new("22023", "length for type varchar must be at least 1"))
+            Err(Error::new("22023", format!("length for type {name} must be at least 1")))
         }
         Some(ast::CharacterLength::IntegerLength { length, .. }) if *length > LENGTH_MAX => {
-            Err(Error::new("22023", format!("length for type varchar cannot exceed {LENGTH_MAX}")))
+            Err(Error::new("22023", format!("length for type {name} cannot exceed {LENGTH_MAX}")))
         }
         Some(ast::CharacterLength::IntegerLength { length, .. }) => Ok(Some(*length as u32)),
     }
@@ -557,7 +593,8 @@ fn of_custom(name: &ast::ObjectName, arguments: &[String]) -> Result<SqlType> {
         "float4" => SqlType::Float4,
         "float8" => SqlType::Float8,
         "bool" => SqlType::Bool,
-        "varchar" | "bpchar" => SqlType::Varchar(None),
+        "varchar" => SqlType::Varchar(None),
+        "bpchar" => SqlType::Bpchar(None),
         "numeric" => SqlType::NumericAny,
         "timestamptz" => SqlType::Timestamptz,
         "timestamp" => SqlType::Timestamp,
@@ -598,6 +635,8 @@ mod tests {
             SqlType::Text,
             SqlType::Varchar(Some(20)),
             SqlType::Varchar(None),
+            SqlType::Bpchar(Some(84)),
+            SqlType::Bpchar(None),
             SqlType::Bytea,
             SqlType::Date,
             SqlType::Time,
@@ -620,10 +659,13 @@ mod tests {
 
     #[test]
     fn ids_are_postgresqls() {
-        for oid in [16, 17, 18, 19, 20, 21, 23, 25, 26, 114, 700, 701, 1043, 1082, 1083, 1114] {
+        for oid in [16, 17, 18, 19, 20, 21, 23, 25, 26, 114, 700, 701, 1042, 1043, 1082, 1083, 1114]
+        {
             assert_eq!(SqlType::of_oid(oid).map(|sql_type| sql_type.oid()), Some(oid));
         }
-        for oid in [1000, 1001, 1005, 1007, 1009, 1016, 1184, 1186, 1231, 1700, 2950, 2951, 3802] {
+        for oid in
+            [1000, 1001, 1005, 1007, 1009, 1014, 1016, 1184, 1186, 1231, 1700, 2950, 2951, 3802]
+        {
             assert_eq!(SqlType::of_oid(oid).map(|sql_type| sql_type.oid()), Some(oid));
         }
         assert_eq!(SqlType::of_oid(600), None);
@@ -634,6 +676,9 @@ mod tests {
         for (text, name) in [
             ("tinyint", "smallint"),
             ("varchar(20)", "character varying(20)"),
+            ("char(20)", "character(20)"),
+            ("char", "character(1)"),
+            ("bpchar", "bpchar"),
             ("numeric(10,2)", "numeric(10,2)"),
             ("timestamptz", "timestamp with time zone"),
             ("int8[]", "bigint[]"),

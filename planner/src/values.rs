@@ -50,9 +50,8 @@ pub fn datum_of_text(text: &str, sql_type: &SqlType) -> Result<Datum> {
         SqlType::Text | SqlType::Name | SqlType::Char | SqlType::Unknown => {
             Datum::Text(text.to_owned())
         }
-        SqlType::Varchar(limit) => {
-            check_length(text, *limit)?;
-            Datum::Text(text.to_owned())
+        SqlType::Varchar(_) | SqlType::Bpchar(_) => {
+            Datum::Text(fit_text(text, sql_type)?.to_owned())
         }
         SqlType::Json | SqlType::Jsonb => {
             input::json(text)?;
@@ -74,14 +73,78 @@ pub fn datum_of_text(text: &str, sql_type: &SqlType) -> Result<Datum> {
     })
 }
 
-/// Refuses a text that is longer than VARCHAR(n) allows (22001); trailing spaces are forgiven by
-/// PostgreSQL only in explicit casts, so they count here.
-pub fn check_length(text: &str, limit: Option<u32>) -> Result<()> {
+/// A text as VARCHAR(n) and CHAR(n) keep it when it is assigned: blanks above the limit are cut, and
+/// of CHAR(n) all trailing ones, which mean nothing; other characters above it are 22001.
+pub fn fit_text<'a>(text: &'a str, sql_type: &SqlType) -> Result<&'a str> {
+    let (text, limit) = match sql_type {
+        SqlType::Varchar(limit) => (text, *limit),
+        SqlType::Bpchar(limit) => (text.trim_end_matches(' '), *limit),
+        _ => return Ok(text),
+    };
+    let end = above(text, limit);
+    match text[end..].bytes().all(|byte| byte == b' ') {
+        true => Ok(&text[..end]),
+        false => {
+            let message = format!("value too long for type {}", sql_type.name());
+            Err(Error::new("22001", message))
+        }
+    }
+}
+
+/// A text as an explicit cast makes it: what is above the limit is cut, whatever it is.
+pub fn cut_text<'a>(text: &'a str, sql_type: &SqlType) -> &'a str {
+    match sql_type {
+        SqlType::Varchar(limit) => &text[..above(text, *limit)],
+        SqlType::Bpchar(limit) => text[..above(text, *limit)].trim_end_matches(' '),
+        _ => text,
+    }
+}
+
+/// Blanks that CHAR(n) shows behind a text; none for other types.
+pub fn padding(text: &str, sql_type: &SqlType) -> usize {
+    match sql_type {
+        SqlType::Bpchar(Some(limit)) => (*limit as usize).saturating_sub(text.chars().count()),
+        _ => 0,
+    }
+}
+
+/// Where the characters above a limit begin.
+fn above(text: &str, limit: Option<u32>) -> usize {
     match limit {
         // A text of at most n bytes has at most n characters.
-        Some(limit) if text.len() > limit as usize && text.chars().count() > limit as usize => {
-            Err(Error::new("22001", format!("value too long for type character varying({limit})")))
+        Some(limit) if text.len() > limit as usize => {
+            text.char_indices().nth(limit as usize).map_or(text.len(), |(end, _)| end)
         }
-        _ => Ok(()),
+        _ => text.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn assignment_forgives_blanks_and_nothing_else() {
+        let (char3, varchar3) = (SqlType::Bpchar(Some(3)), SqlType::Varchar(Some(3)));
+        assert_eq!(fit_text("ab   ", &varchar3).expect("fits"), "ab ");
+        assert_eq!(fit_text("ab   ", &char3).expect("fits"), "ab");
+        assert_eq!(
+            fit_text("äöü", &char3).expect("fits"),
+            "äöü",
+            "characters are counted, not bytes"
+        );
+        for sql_type in [&char3, &varchar3] {
+            assert_eq!(fit_text("ab cd", sql_type).expect_err("too long").code, "22001");
+        }
+        assert_eq!(fit_text("ab   ", &SqlType::Text).expect("fits"), "ab   ");
+    }
+
+    #[test]
+    fn casts_cut_and_char_is_padded_on_its_way_out() {
+        let char3 = SqlType::Bpchar(Some(3));
+        assert_eq!(cut_text("a  d", &char3), "a");
+        assert_eq!(cut_text("äöüß", &SqlType::Varchar(Some(3))), "äöü");
+        assert_eq!((padding("ä", &char3), padding("abc", &char3)), (2, 0));
+        assert_eq!(padding("ä", &SqlType::Bpchar(None)), 0);
     }
 }

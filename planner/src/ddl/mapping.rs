@@ -116,7 +116,12 @@ fn declared_columns(create: &CreateMapping) -> Result<(Vec<Field>, Vec<Option<St
         if fields.iter().any(|field| *field.name() == name) {
             return Err(Error::new("42701", format!("column \"{name}\" specified more than once")));
         }
-        fields.push(SqlType::of_ast(&column.data_type)?.field(&name, true));
+        let sql_type = SqlType::of_ast(&column.data_type)?;
+        if matches!(sql_type, SqlType::Bpchar(_)) {
+            let message = format!("type {} is not supported in a mapping", sql_type.name());
+            return Err(Error::unsupported(message).with_hint("Use VARCHAR(n) or TEXT."));
+        }
+        fields.push(sql_type.field(&name, true));
         external.push(column.external_name.clone());
     }
     Ok((fields, external))

@@ -1,20 +1,14 @@
 //! Makes the rows of a query fit a target: columns in the target's order, assignment casts as
-//! PostgreSQL's, defaults for columns left out, VARCHAR(n) checked. INSERT, COPY and jobs share it.
+//! PostgreSQL's, defaults for columns left out, VARCHAR(n) and CHAR(n) checked. INSERT, COPY and jobs share it.
 
 use std::sync::Arc;
 
-use arrow::{
-    array::{Array, StringArray},
-    datatypes::{DataType, SchemaRef},
-};
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::{
     catalog::default_table_source::source_as_provider,
-    common::{Column, DFSchema, DataFusionError},
+    common::{Column, DFSchema},
     execution::SessionState,
-    logical_expr::{
-        ColumnarValue, Expr, LogicalPlan, LogicalPlanBuilder, ScalarFunctionArgs, ScalarUDF,
-        ScalarUDFImpl, Signature, Volatility, cast, lit,
-    },
+    logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit},
     scalar::ScalarValue,
 };
 use storage::cluster::control::{ColumnRecord, MappingRecord, TableRecord};
@@ -22,9 +16,9 @@ use storage::cluster::control::{ColumnRecord, MappingRecord, TableRecord};
 use crate::{
     Error, Result, SqlType,
     catalog::provider::visible_schema,
+    functions::declared_text,
     parse,
     rules::{self, literal_rows::LiteralRows},
-    values::check_length,
 };
 
 /// What rows are written into: the visible columns of a table, or those of a mapping.
@@ -136,14 +130,12 @@ pub fn assign(input: &LogicalPlan, source: usize, sql_type: &SqlType, name: &str
     Ok(assignment_cast(value, field.data_type(), sql_type))
 }
 
-/// `value` as `sql_type`, with the length of VARCHAR(n) checked.
+/// `value` as `sql_type`, with the length of VARCHAR(n) and CHAR(n) checked.
 pub fn assignment_cast(value: Expr, data_type: &DataType, sql_type: &SqlType) -> Expr {
     let wanted = sql_type.arrow();
     let value = if *data_type == wanted { value } else { cast(value, wanted) };
     match sql_type {
-        SqlType::Varchar(Some(limit)) => {
-            ScalarUDF::new_from_impl(VarcharLimit::new()).call(vec![value, lit(i64::from(*limit))])
-        }
+        SqlType::Varchar(Some(_)) | SqlType::Bpchar(_) => declared_text::fit(value, sql_type),
         _ => value,
     }
 }
@@ -233,56 +225,4 @@ pub fn default_value(
     let value = state.create_logical_expr_from_sql_expr(parse::unnamed(ast), &schema)?;
     let data_type = datafusion::logical_expr::ExprSchemable::get_type(&value, &schema)?;
     Ok(assignment_cast(value, &data_type, sql_type))
-}
-
-/// `varchar_limit(text, n)`: the text, or 22001 if it has more than n characters.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct VarcharLimit {
-    signature: Signature,
-}
-
-impl VarcharLimit {
-    fn new() -> Self {
-        let types = vec![DataType::Utf8, DataType::Int64];
-        Self { signature: Signature::exact(types, Volatility::Immutable) }
-    }
-}
-
-impl ScalarUDFImpl for VarcharLimit {
-    fn name(&self) -> &str {
-        "varchar_limit"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _types: &[DataType]) -> datafusion::common::Result<DataType> {
-        Ok(DataType::Utf8)
-    }
-
-    fn invoke_with_args(
-        &self,
-        arguments: ScalarFunctionArgs,
-    ) -> datafusion::common::Result<ColumnarValue> {
-        let wrong = || DataFusionError::Internal("varchar_limit takes (text, bigint)".to_owned());
-        let [value, ColumnarValue::Scalar(ScalarValue::Int64(Some(limit)))] =
-            arguments.args.as_slice()
-        else {
-            return Err(wrong());
-        };
-        let limit = u32::try_from(*limit).ok();
-        let check = |text: &str| {
-            check_length(text, limit).map_err(|error| DataFusionError::External(Box::new(error)))
-        };
-        match value {
-            ColumnarValue::Scalar(ScalarValue::Utf8(Some(text))) => check(text)?,
-            ColumnarValue::Scalar(_) => {}
-            ColumnarValue::Array(array) => {
-                let texts = array.as_any().downcast_ref::<StringArray>().ok_or_else(wrong)?;
-                texts.iter().flatten().try_for_each(check)?;
-            }
-        }
-        Ok(value.clone())
-    }
 }

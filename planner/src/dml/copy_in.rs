@@ -17,10 +17,7 @@ use super::{
     check_not_null,
     conform::{Target, default_value},
 };
-use crate::{
-    Error, OutputColumn, Result, Session, SqlType, catalog::provider::visible_schema,
-    context::Context, values::check_length,
-};
+use crate::{OutputColumn, Result, Session, catalog::provider::visible_schema, context::Context};
 
 /// Rows on their way into a table.
 pub struct CopyRows {
@@ -95,15 +92,6 @@ impl CopyRows {
             })
             .collect::<Result<_>>()?;
         check_not_null(&self.table, &columns)?;
-        for (column, field) in columns.iter().zip(schema.fields()) {
-            if let SqlType::Varchar(Some(limit)) = SqlType::of_field(field) {
-                let texts = column
-                    .as_any()
-                    .downcast_ref::<arrow::array::StringArray>()
-                    .ok_or_else(|| Error::new("XX000", "internal error: varchar is not text"))?;
-                texts.iter().flatten().try_for_each(|text| check_length(text, Some(limit)))?;
-            }
-        }
         let batch = RecordBatch::try_new(schema, columns)?;
         self.rows += self.table.write_batch(&self.writer, WriteMode::Insert, &batch)?.inserted;
         Ok(())

@@ -8,6 +8,7 @@ pub mod arithmetic;
 pub mod arrays;
 pub mod cast;
 pub mod catalog;
+pub mod declared_text;
 pub mod error;
 pub mod format;
 pub mod function;

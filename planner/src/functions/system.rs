@@ -46,6 +46,7 @@ fn pg_typeof(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         SqlType::Unknown => "unknown".to_owned(),
         SqlType::Numeric(..) | SqlType::NumericAny | SqlType::NumericAvg => "numeric".to_owned(),
         SqlType::Varchar(_) => "character varying".to_owned(),
+        SqlType::Bpchar(_) => "character".to_owned(),
         other => other.name(),
     };
     Ok(text_value(&name))

@@ -222,6 +222,7 @@ pub fn string(text: &str, sql_type: &SqlType) -> Option<Datum> {
     match sql_type {
         SqlType::Text
         | SqlType::Varchar(_)
+        | SqlType::Bpchar(_)
         | SqlType::Int2
         | SqlType::Int4
         | SqlType::Int8

@@ -3,7 +3,7 @@
 
 use storage::Datum;
 
-use crate::{Error, Result, SqlType, dml::null_value, values::check_length};
+use crate::{Error, Result, SqlType, dml::null_value, values::fit_text};
 
 /// What an expression can see.
 pub struct Scope<'a> {
@@ -157,9 +157,9 @@ impl Column {
             {
                 Err(out_of_range(&self.sql_type))
             }
-            (Datum::Text(text), SqlType::Varchar(limit)) => {
-                check_length(text, *limit)?;
-                Ok(datum)
+            (Datum::Text(text), SqlType::Varchar(_) | SqlType::Bpchar(_)) => {
+                let fitted = fit_text(text, &self.sql_type)?;
+                Ok(if fitted.len() == text.len() { datum } else { Datum::Text(fitted.to_owned()) })
             }
             _ => Ok(datum),
         }

@@ -25,6 +25,7 @@ use crate::{
     functions::{
         arithmetic::{self, Arithmetic},
         cast::cast_function,
+        declared_text,
         error::user_error,
         external, interval, math,
         text::bool_letter,
@@ -96,6 +97,12 @@ pub fn binary(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>
         if is_number(&left_type) || is_number(&right_type) {
             return Err(no_operator(&op.to_string(), &left, &right, schema));
         }
+    }
+    if is_pattern(op)
+        && let Some(sql_type) = casts::char_type(&left, schema)
+    {
+        let left = declared_text::padded(left, &sql_type);
+        return Ok(Transformed::yes(binary_expr(left, op, right)));
     }
     if is_concat && is_text(&left_type) != is_text(&right_type) && !left_type.is_nested() {
         left = casts::to_text(left, &left_type);
@@ -216,8 +223,9 @@ pub fn function(mut function: ScalarFunction, schema: &DFSchema) -> Result<Trans
             }
             false
         }
+        "octet_length" | "bit_length" => pad_chars(&mut function.args, schema),
         "concat" | "concat_ws" | "format" | "quote_nullable" => {
-            let mut is_changed = false;
+            let mut is_changed = pad_chars(&mut function.args, schema);
             for arg in &mut function.args {
                 let Some(data_type) = arg.get_type_if_known(schema) else { continue };
                 if !is_text(&data_type) && data_type != DataType::Null {
@@ -234,6 +242,19 @@ pub fn function(mut function: ScalarFunction, schema: &DFSchema) -> Result<Trans
         _ => false,
     };
     Ok(changed(Expr::ScalarFunction(function), is_changed))
+}
+
+/// Arguments of CHAR(n) with their blanks, for what takes a value as it is printed. Answers whether
+/// there are any.
+fn pad_chars(args: &mut [Expr], schema: &DFSchema) -> bool {
+    let mut is_changed = false;
+    for arg in args {
+        if let Some(sql_type) = casts::char_type(arg, schema) {
+            *arg = declared_text::padded(std::mem::take(arg), &sql_type);
+            is_changed = true;
+        }
+    }
+    is_changed
 }
 
 /// `ceil`, `floor`, `trunc` and `round` of a NUMERIC leave no digits behind the point, or as many as
@@ -319,6 +340,12 @@ pub fn no_operator(op: &str, left: &Expr, right: &Expr, schema: &DFSchema) -> Da
 /// A cast that does nothing but change the Arrow type; none if it is that already.
 pub fn plain_cast(expr: Expr, from: &DataType, to: DataType) -> Expr {
     if *from == to { expr } else { Expr::Cast(Cast::new(Box::new(expr), to)) }
+}
+
+/// `~`, `~*` and their negations.
+fn is_pattern(op: Operator) -> bool {
+    use Operator as O;
+    matches!(op, O::RegexMatch | O::RegexIMatch | O::RegexNotMatch | O::RegexNotIMatch)
 }
 
 fn is_comparison(op: Operator) -> bool {

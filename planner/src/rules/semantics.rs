@@ -22,6 +22,7 @@ use datafusion::{
 };
 
 use super::{casts, guards, interruption, operators, subqueries};
+use crate::functions::declared_text;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -106,6 +107,11 @@ fn text_operands(like: Like, schema: &DFSchema) -> Result<Transformed<Expr>> {
     };
     if is_not_text(&like.expr) || is_not_text(&like.pattern) {
         return Err(operators::no_operator("~~", &like.expr, &like.pattern, schema));
+    }
+    if let Some(sql_type) = casts::char_type(&like.expr, schema) {
+        // Here, and to regular expressions, the blanks of CHAR(n) are characters like any other.
+        let expr = Box::new(declared_text::padded(*like.expr, &sql_type));
+        return Ok(Transformed::yes(Expr::Like(Like { expr, ..like })));
     }
     Ok(Transformed::no(Expr::Like(like)))
 }

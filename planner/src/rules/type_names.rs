@@ -11,7 +11,7 @@ use datafusion::{
     sql::sqlparser::ast::{self, ExactNumberInfo},
 };
 
-use crate::types::TYPE_KEY;
+use crate::{SqlType, functions::external, types::TYPE_KEY};
 
 /// Precision of NUMERIC where none is declared.
 pub const NUMERIC_PRECISION: u8 = 38;
@@ -38,7 +38,11 @@ fn field_of(sql_type: &ast::DataType) -> Result<Option<FieldRef>> {
         T::Varchar(length) | T::CharacterVarying(length) | T::CharVarying(length) => {
             return Ok(Some(varchar(length.as_ref())));
         }
-        T::Char(_) | T::Character(_) | T::Text | T::String(_) => DataType::Utf8,
+        T::Char(_) | T::Character(_) => {
+            let name = SqlType::of_ast(sql_type).map_err(external)?.name();
+            return Ok(Some(marked(DataType::Utf8, &name)));
+        }
+        T::Text | T::String(_) => DataType::Utf8,
         T::Bytea => DataType::Binary,
         T::Time(..) => DataType::Time64(TimeUnit::Microsecond),
         T::Timestamp(_, ast::TimezoneInfo::WithTimeZone | ast::TimezoneInfo::Tz) => timestamptz(),
@@ -100,9 +104,8 @@ fn custom(name: &ast::ObjectName) -> Result<Option<FieldRef>> {
         ("float4", _) => DataType::Float32,
         ("float8", _) => DataType::Float64,
         ("numeric", _) => DataType::Decimal128(NUMERIC_PRECISION, NUMERIC_SCALE),
-        ("text" | "bpchar" | "regconfig" | "cstring" | "pg_node_tree" | "aclitem", _) => {
-            DataType::Utf8
-        }
+        ("bpchar", _) => return Ok(Some(marked(DataType::Utf8, "bpchar"))),
+        ("text" | "regconfig" | "cstring" | "pg_node_tree" | "aclitem", _) => DataType::Utf8,
         ("timestamptz", _) => timestamptz(),
         ("timestamp", _) => DataType::Timestamp(TimeUnit::Microsecond, None),
         ("date", _) => DataType::Date32,

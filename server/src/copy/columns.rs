@@ -10,12 +10,11 @@ use arrow::{
     },
     datatypes::{DataType, IntervalMonthDayNano},
 };
-use planner::{Error, Result, SqlType};
+use planner::{Error, Result, SqlType, fit_text};
 use storage::Datum;
 
 use crate::wire::types::{
-    NUMERIC_ANY_SCALE, NUMERIC_PRECISION_MAX, TimeZone, input, interval,
-    parameter::{decode_text, varchar},
+    NUMERIC_ANY_SCALE, NUMERIC_PRECISION_MAX, TimeZone, input, interval, parameter::decode_text,
 };
 
 /// The builder of one column.
@@ -40,7 +39,8 @@ enum Values {
     Float8(Float64Builder),
     Numeric(Decimal128Builder, u8, i8),
     Text(StringBuilder),
-    Varchar(StringBuilder, u32),
+    /// VARCHAR(n), CHAR(n).
+    Declared(StringBuilder),
     Json(StringBuilder),
     Bytea(BinaryBuilder),
     Date(Date32Builder),
@@ -83,7 +83,7 @@ impl ColumnBuilder {
                 values.append_value(input::numeric(text, *precision, *scale)?);
             }
             Values::Text(values) => values.append_value(text),
-            Values::Varchar(values, limit) => values.append_value(varchar(text, Some(*limit))?),
+            Values::Declared(values) => values.append_value(fit_text(text, &self.sql_type)?),
             Values::Json(values) => {
                 input::json(text)?;
                 values.append_value(text);
@@ -114,7 +114,7 @@ impl ColumnBuilder {
             Values::Float4(values) => values.append_null(),
             Values::Float8(values) => values.append_null(),
             Values::Numeric(values, ..) => values.append_null(),
-            Values::Text(values) | Values::Varchar(values, _) | Values::Json(values) => {
+            Values::Text(values) | Values::Declared(values) | Values::Json(values) => {
                 values.append_null();
             }
             Values::Bytea(values) => values.append_null(),
@@ -142,7 +142,7 @@ impl ColumnBuilder {
                 let array = values.finish().with_precision_and_scale(*precision, *scale);
                 Arc::new(array.map_err(internal)?)
             }
-            Values::Text(values) | Values::Varchar(values, _) | Values::Json(values) => {
+            Values::Text(values) | Values::Declared(values) | Values::Json(values) => {
                 Arc::new(values.finish())
             }
             Values::Bytea(values) => Arc::new(values.finish()),
@@ -184,8 +184,8 @@ impl Values {
             SqlType::NumericAny => Values::numeric(rows, NUMERIC_PRECISION_MAX, NUMERIC_ANY_SCALE),
             SqlType::Text => Values::Text(StringBuilder::with_capacity(rows, text_bytes)),
             SqlType::Varchar(None) => Values::Text(StringBuilder::with_capacity(rows, text_bytes)),
-            SqlType::Varchar(Some(limit)) => {
-                Values::Varchar(StringBuilder::with_capacity(rows, text_bytes), *limit)
+            SqlType::Varchar(Some(_)) | SqlType::Bpchar(_) => {
+                Values::Declared(StringBuilder::with_capacity(rows, text_bytes))
             }
             SqlType::Json | SqlType::Jsonb => Values::Json(StringBuilder::new()),
             SqlType::Bytea => Values::Bytea(BinaryBuilder::new()),

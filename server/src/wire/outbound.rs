@@ -239,7 +239,7 @@ fn type_size(sql_type: &SqlType) -> i16 {
 fn type_modifier(sql_type: &SqlType) -> i32 {
     const HEADER: i32 = 4;
     match sql_type {
-        SqlType::Varchar(Some(limit)) => *limit as i32 + HEADER,
+        SqlType::Varchar(Some(limit)) | SqlType::Bpchar(Some(limit)) => *limit as i32 + HEADER,
         SqlType::Numeric(precision, scale) => {
             (i32::from(*precision) << 16 | i32::from(*scale) & 0x7ff) + HEADER
         }

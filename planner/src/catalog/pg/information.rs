@@ -105,7 +105,7 @@ fn type_columns(sql_type: &SqlType) -> Record {
         _ => None,
     };
     let length = match sql_type {
-        SqlType::Varchar(length) => length.map(i64::from),
+        SqlType::Varchar(length) | SqlType::Bpchar(length) => length.map(i64::from),
         _ => None,
     };
     let is_time = matches!(sql_type, SqlType::Timestamp | SqlType::Timestamptz | SqlType::Time);

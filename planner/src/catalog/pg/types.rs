@@ -59,10 +59,13 @@ pub fn oid_by_name(name: &str) -> Option<i64> {
 
 /// PostgreSQL's `format_type`: the type's SQL name with its modifier.
 pub fn format_type(oid: i64, modifier: Option<i64>) -> String {
+    let has_no_length = modifier.is_some_and(|modifier| modifier < 0);
     let modifier = modifier.filter(|modifier| *modifier >= 0).map(|modifier| modifier - 4);
     let name = match oid {
         0 => return "-".to_owned(),
         18 => "\"char\"".to_owned(),
+        // PostgreSQL tells a type without a modifier from one that has no length.
+        1042 if has_no_length => "bpchar".to_owned(),
         1042 => "character".to_owned(),
         _ => match by_oid(oid) {
             Some(row) if row.element != 0 && row.name.starts_with('_') => {
@@ -88,7 +91,7 @@ pub fn modifier(sql_type: &SqlType) -> i64 {
         SqlType::Numeric(precision, scale) => {
             ((i64::from(*precision) << 16) | i64::from(*scale)) + 4
         }
-        SqlType::Varchar(Some(length)) => i64::from(*length) + 4,
+        SqlType::Varchar(Some(length)) | SqlType::Bpchar(Some(length)) => i64::from(*length) + 4,
         _ => -1,
     }
 }

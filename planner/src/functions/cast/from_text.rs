@@ -22,6 +22,7 @@ use crate::{
     SqlType,
     functions::error::{carry, user_error},
     text::{TimeZone, input, interval},
+    values::cut_text,
 };
 
 /// Reads every text as a value of the field's type.
@@ -120,14 +121,11 @@ fn uuids(texts: &StringArray) -> Result<ArrayRef> {
     Ok(Arc::new(builder.finish()))
 }
 
-/// VARCHAR(n) cuts, JSON checks; other texts stay.
+/// VARCHAR(n) and CHAR(n) cut, JSON checks; other texts stay.
 fn declared_text(texts: &StringArray, to: &Field) -> Result<ArrayRef> {
     match SqlType::of_field(to) {
-        SqlType::Varchar(Some(limit)) => {
-            let cut = |text| match str::char_indices(text).nth(limit as usize) {
-                Some((end, _)) => &text[..end],
-                None => text,
-            };
+        sql_type @ (SqlType::Varchar(Some(_)) | SqlType::Bpchar(_)) => {
+            let cut = |text| cut_text(text, &sql_type);
             Ok(Arc::new(texts.iter().map(|text| text.map(cut)).collect::<StringArray>()))
         }
         SqlType::Json | SqlType::Jsonb => {

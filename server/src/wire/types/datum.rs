@@ -10,6 +10,7 @@ use super::{
     binary,
     encode::{
         ColumnWriter, Format, begin_frame, end_frame, format_of, numeric_binary, patch_length,
+        put_padded,
     },
     text::{self, NumericStyle},
     zone::{POSTGRES_EPOCH_DAYS, POSTGRES_EPOCH_MICROS, TimeZone},
@@ -72,7 +73,7 @@ pub fn datum_text(
             let (scale, style) = numeric_form(sql_type).ok_or_else(|| mismatch(sql_type))?;
             text::numeric(*unscaled, scale, style, out);
         }
-        (Datum::Text(value), _) => out.put_slice(value.as_bytes()),
+        (Datum::Text(value), sql_type) => put_padded(value, sql_type, out),
         (Datum::Bytes(bytes), SqlType::Uuid) => text::uuid(bytes, out),
         (Datum::Bytes(bytes), _) => text::bytea(bytes, out),
         (Datum::Interval(months, days, nanos), _) => text::interval(*months, *days, *nanos, out),
@@ -109,7 +110,7 @@ fn datum_binary(value: &Datum, sql_type: &SqlType, out: &mut BytesMut) -> Result
             out.put_u8(1);
             out.put_slice(value.as_bytes());
         }
-        (Datum::Text(value), _) => out.put_slice(value.as_bytes()),
+        (Datum::Text(value), sql_type) => put_padded(value, sql_type, out),
         (Datum::Bytes(bytes), _) => out.put_slice(bytes),
         (Datum::Interval(months, days, nanos), _) => binary::interval(*months, *days, *nanos, out),
         (Datum::Nested(stream), sql_type) => {

@@ -18,7 +18,7 @@ use arrow::{
     },
 };
 use bytes::{BufMut, BytesMut};
-use planner::{Error, OutputColumn, Result, SqlType};
+use planner::{Error, OutputColumn, Result, SqlType, padding};
 
 use super::{
     binary, text,
@@ -145,6 +145,12 @@ impl RowEncoder {
     }
 }
 
+/// Appends a text with the blanks that CHAR(n) shows behind it.
+pub fn put_padded(text: &str, sql_type: &SqlType, out: &mut BytesMut) {
+    out.put_slice(text.as_bytes());
+    out.put_bytes(b' ', padding(text, sql_type));
+}
+
 /// Begins a frame; its length is patched by [`end_frame`].
 pub fn begin_frame(tag: u8, out: &mut BytesMut) -> usize {
     out.put_u8(tag);
@@ -199,6 +205,8 @@ pub enum ColumnWriter<'a> {
     Numeric(&'a Decimal128Array, NumericStyle),
     /// TEXT, VARCHAR, JSON, name.
     Text(&'a StringArray),
+    /// CHAR(n): padded with blanks to its length.
+    Padded(&'a StringArray, SqlType),
     /// JSONB: text with a version byte in binary.
     Jsonb(&'a StringArray),
     /// BYTEA.
@@ -245,9 +253,13 @@ impl<'a> ColumnWriter<'a> {
                 Self::Numeric(array.as_primitive(), NumericStyle::Average)
             }
             (SqlType::Jsonb, DataType::Utf8) => Self::Jsonb(array.as_string()),
+            (SqlType::Bpchar(Some(_)), DataType::Utf8) => {
+                Self::Padded(array.as_string(), sql_type.clone())
+            }
             (
                 SqlType::Text
                 | SqlType::Varchar(_)
+                | SqlType::Bpchar(_)
                 | SqlType::Json
                 | SqlType::Name
                 | SqlType::Char
@@ -315,7 +327,7 @@ impl<'a> ColumnWriter<'a> {
             Self::Float4(array) => array.is_null(row),
             Self::Float8(array) => array.is_null(row),
             Self::Numeric(array, _) => array.is_null(row),
-            Self::Text(array) | Self::Jsonb(array) => array.is_null(row),
+            Self::Text(array) | Self::Jsonb(array) | Self::Padded(array, _) => array.is_null(row),
             Self::Bytea(array) => array.is_null(row),
             Self::Date(array) => array.is_null(row),
             Self::Time(array) => array.is_null(row),
@@ -344,6 +356,7 @@ impl<'a> ColumnWriter<'a> {
                 text::numeric(array.value(row), array.scale(), *style, out);
             }
             Self::Text(array) | Self::Jsonb(array) => out.put_slice(array.value(row).as_bytes()),
+            Self::Padded(array, sql_type) => put_padded(array.value(row), sql_type, out),
             Self::Bytea(array) => text::bytea(array.value(row), out),
             Self::Date(array) => text::date(i64::from(array.value(row)), out),
             Self::Time(array) => text::time(array.value(row), out),
@@ -375,6 +388,7 @@ impl<'a> ColumnWriter<'a> {
                 numeric_binary(array.value(row), array.scale(), *style, out);
             }
             Self::Text(array) => out.put_slice(array.value(row).as_bytes()),
+            Self::Padded(array, sql_type) => put_padded(array.value(row), sql_type, out),
             Self::Jsonb(array) => {
                 out.put_u8(1);
                 out.put_slice(array.value(row).as_bytes());

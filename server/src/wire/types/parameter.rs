@@ -9,7 +9,7 @@ use arrow::{
     datatypes::Field,
 };
 use bytes::Buf;
-use planner::{Error, Result, SqlType};
+use planner::{Error, Result, SqlType, fit_text};
 use storage::Datum;
 
 use super::{
@@ -74,7 +74,9 @@ pub fn decode_text(text: &str, sql_type: &SqlType, zone: &TimeZone) -> Result<Da
         SqlType::Text | SqlType::Name | SqlType::Char | SqlType::Unknown => {
             Datum::Text(text.to_owned())
         }
-        SqlType::Varchar(limit) => Datum::Text(varchar(text, *limit)?.to_owned()),
+        SqlType::Varchar(_) | SqlType::Bpchar(_) => {
+            Datum::Text(fit_text(text, sql_type)?.to_owned())
+        }
         SqlType::Json | SqlType::Jsonb => {
             input::json(text)?;
             Datum::Text(text.to_owned())
@@ -97,16 +99,6 @@ pub fn decode_text(text: &str, sql_type: &SqlType, zone: &TimeZone) -> Result<Da
     Ok(value)
 }
 
-/// Text that fits VARCHAR(n): trailing blanks above the limit are cut, other characters are 22001.
-pub fn varchar(text: &str, limit: Option<u32>) -> Result<&str> {
-    let Some(limit) = limit else { return Ok(text) };
-    let Some((end, _)) = text.char_indices().nth(limit as usize) else { return Ok(text) };
-    if text[end..].bytes().all(|byte| byte == b' ') {
-        return Ok(&text[..end]);
-    }
-    Err(Error::new("22001", format!("value too long for type character varying({limit})")))
-}
-
 fn decode_binary(bytes: &[u8], sql_type: &SqlType) -> Result<Datum> {
     let value = match sql_type {
         SqlType::Bool => Datum::Bool(fixed::<1>(bytes)?[0] != 0),
@@ -122,7 +114,9 @@ fn decode_binary(bytes: &[u8], sql_type: &SqlType) -> Result<Datum> {
         SqlType::Text | SqlType::Name | SqlType::Char | SqlType::Unknown => {
             Datum::Text(utf8(bytes)?.to_owned())
         }
-        SqlType::Varchar(limit) => Datum::Text(varchar(utf8(bytes)?, *limit)?.to_owned()),
+        SqlType::Varchar(_) | SqlType::Bpchar(_) => {
+            Datum::Text(fit_text(utf8(bytes)?, sql_type)?.to_owned())
+        }
         SqlType::Json => json(bytes)?,
         SqlType::Jsonb => match bytes.split_first() {
             Some((1, text)) => json(text)?,
@@ -403,9 +397,11 @@ mod tests {
     }
 
     #[test]
-    fn varchar_cuts_blanks_only() {
-        assert_eq!(varchar("äb  ", Some(2)).unwrap(), "äb");
-        assert_eq!(varchar("abc", Some(2)).unwrap_err().code, "22001");
+    fn declared_lengths_cut_blanks_only() {
+        let varchar2 = SqlType::Varchar(Some(2));
+        assert_eq!(read("äb  ".as_bytes(), varchar2.clone()).unwrap(), Datum::Text("äb".into()));
+        assert_eq!(read(b"a   ", SqlType::Bpchar(None)).unwrap(), Datum::Text("a".into()));
+        assert_eq!(read(b"abc", varchar2).unwrap_err().code, "22001");
     }
 
     #[test]
