@@ -11,6 +11,7 @@ use runtime::{connector::Connectors, execution::Engine, job::Jobs};
 use storage::{
     Datum, Grid,
     cluster::control::{ObjectId, ObjectName},
+    table::{Turn, blocker},
 };
 
 use crate::{
@@ -21,6 +22,7 @@ use crate::{
     error::placed,
     keyed::{self, KeyedPlan, Shape},
     parse::{self, StatementKind},
+    plan::SessionStatement,
     prepare::{self, Prepare},
 };
 
@@ -110,6 +112,29 @@ pub struct Prepared {
     pub columns: Option<Vec<OutputColumn>>,
     pub(crate) work: Prepare,
     pub(crate) objects: Objects,
+}
+
+/// Whether a client that was told of the one may be sent the other: by name and type. Which table a
+/// column is of may change: one made anew, or given a key, has another oid.
+fn is_same_shape(one: Option<&[OutputColumn]>, two: Option<&[OutputColumn]>) -> bool {
+    match (one, two) {
+        (Some(one), Some(two)) => OutputColumn::are_alike(one, two),
+        (one, two) => one.is_none() && two.is_none(),
+    }
+}
+
+impl Prepared {
+    /// BEGIN, COMMIT or ROLLBACK, which need no plan.
+    pub fn block_statement(&self) -> Option<SessionStatement> {
+        match self.statement.kind.as_ref() {
+            StatementKind::Session(
+                statement @ (SessionStatement::Begin
+                | SessionStatement::Commit
+                | SessionStatement::Rollback),
+            ) => Some(statement.clone()),
+            _ => None,
+        }
+    }
 }
 
 /// The objects a plan was made from: it is valid while the names still stand for the same ids.
@@ -210,7 +235,7 @@ impl Planner {
         // A table was made anew under the name since: plan again, but answer the same columns.
         let hints: Vec<_> = prepared.parameters.iter().cloned().map(Some).collect();
         let again = self.prepare(session, &prepared.statement, &hints)?;
-        if again.columns != prepared.columns {
+        if !is_same_shape(again.columns.as_deref(), prepared.columns.as_deref()) {
             return Err(Error::unsupported("cached plan must not change result type"));
         }
         prepare::bind(&self.context, session, &again, values)
@@ -234,6 +259,13 @@ impl Planner {
     /// Whether the objects a prepared statement names are unchanged.
     pub fn is_current(&self, _session: &Session, prepared: &Prepared) -> bool {
         prepared.objects.are_current(&self.context.parts.grid)
+    }
+
+    /// What the keyed statement waits for that has just met another writer on this thread; `None`
+    /// where something else was in its way. 40P01 if that writer waits for the session's.
+    pub fn turn(&self, session: &Session) -> Result<Option<Turn>> {
+        let turn = |writer| self.context.parts.grid.turn(writer, session.writer.as_deref());
+        Ok(blocker().map(turn).transpose()?)
     }
 
     /// The fast path of the simple protocol: if `sql` with its literals taken out is a keyed shape

@@ -370,7 +370,7 @@ pub fn must_wait(error: &Error) -> bool {
 }
 
 /// The instant `limit` from now.
-fn deadline_after(limit: Duration) -> Option<Instant> {
+pub fn deadline_after(limit: Duration) -> Option<Instant> {
     Instant::now().checked_add(limit)
 }
 

@@ -23,7 +23,8 @@ pub mod session;
 pub mod settings;
 pub mod shutdown;
 pub mod transaction;
-pub mod wire;
+pub mod waiting;
+mod wire;
 
 pub use args::{Args, Command};
 pub use config::ServerConfig;

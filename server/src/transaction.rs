@@ -1,10 +1,11 @@
 //! BEGIN, COMMIT, ROLLBACK and the blocks nobody wrote: several statements of one query string, or
 //! of one pipeline, commit together at its end, as in PostgreSQL.
 
-use planner::Error;
+use planner::{Error, plan::SessionStatement};
+use storage::table::without_waiting;
 
 use crate::{
-    connection::{Connection, Failure},
+    connection::{Connection, Failure, caught},
     session::Block,
     wire::error::Severity,
 };
@@ -89,6 +90,11 @@ impl Connection {
     /// Commits the block's writer, if it wrote, and leaves the block.
     async fn commit_writer(&mut self) -> Result<(), Failure> {
         let committed = match self.session.planner.writer.take() {
+            // As quick as a keyed statement, and it must not queue behind statements that wait for
+            // this very block.
+            Some(writer) if writer.is_short() => {
+                caught(|| without_waiting(|| Ok(writer.commit()?))).map_err(Failure::from)
+            }
             Some(writer) => self.on_pool(move |_| Ok(writer.commit()?)).await,
             None => Ok(()),
         };
@@ -98,6 +104,10 @@ impl Connection {
 
     async fn abort_writer(&mut self) {
         if let Some(writer) = self.session.planner.writer.take() {
+            if writer.is_short() {
+                without_waiting(|| writer.abort());
+                return;
+            }
             let session = std::mem::take(&mut self.session.planner);
             let abort = move |_: &mut planner::Session| {
                 writer.abort();
@@ -126,6 +136,19 @@ pub fn ends_block(sql: &str) -> bool {
     ["commit", "end", "rollback", "abort"].iter().any(|end| word.eq_ignore_ascii_case(end))
 }
 
+/// BEGIN, COMMIT or ROLLBACK written as barely as most clients do: no parser is needed.
+pub fn bare_block_statement(sql: &str) -> Option<SessionStatement> {
+    let sql = sql.trim();
+    let sql = sql.strip_suffix(';').unwrap_or(sql).trim_end();
+    let is = |word: &str| sql.eq_ignore_ascii_case(word);
+    match () {
+        () if is("begin") => Some(SessionStatement::Begin),
+        () if is("commit") || is("end") => Some(SessionStatement::Commit),
+        () if is("rollback") => Some(SessionStatement::Rollback),
+        () => None,
+    }
+}
+
 /// The first word of a statement, behind blanks and comments.
 pub fn first_word(sql: &str) -> &str {
     let mut rest = sql.trim_start();
@@ -145,6 +168,15 @@ pub fn first_word(sql: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bare_block_statements_need_no_parser() {
+        assert!(matches!(bare_block_statement(" BEGIN ;"), Some(SessionStatement::Begin)));
+        assert!(matches!(bare_block_statement("end"), Some(SessionStatement::Commit)));
+        for sql in ["begin read only", "commit and chain", "begin; select 1", "rollback to s", ""] {
+            assert!(bare_block_statement(sql).is_none(), "{sql}");
+        }
+    }
 
     #[test]
     fn block_ends_are_seen_behind_comments() {

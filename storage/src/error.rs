@@ -59,6 +59,9 @@ pub enum Error {
     /// A row that another pending writer holds (SQLSTATE 40001).
     #[error("could not serialize access due to concurrent update")]
     Conflict,
+    /// A writer that would wait for itself through others (SQLSTATE 40P01).
+    #[error("deadlock detected")]
+    Deadlock,
     /// A limit is reached (SQLSTATE 53200 or 54000); the text says which.
     #[error("{0}")]
     Limit(String),
@@ -93,6 +96,7 @@ impl Error {
             Error::DuplicateKey { .. } => "23505",
             Error::NullValue { .. } => "23502",
             Error::Conflict => "40001",
+            Error::Deadlock => "40P01",
             Error::Limit(_) => "53200",
             Error::Invalid(_) => "22023",
             Error::WrongState(_) => "55000",
@@ -110,7 +114,7 @@ impl Error {
             | Error::AlreadyExists { .. }
             | Error::Invalid(_)
             | Error::WrongState(_) => ErrorKind::Invalid,
-            Error::Conflict => ErrorKind::Conflict,
+            Error::Conflict | Error::Deadlock => ErrorKind::Conflict,
             Error::Unavailable(_) | Error::Lost(_) => ErrorKind::Unavailable,
             Error::DuplicateKey { .. }
             | Error::NullValue { .. }

@@ -13,7 +13,10 @@ use crate::{
     metrics::Metrics,
     partition::PartitionId,
     snapshot::{self, SnapshotStore},
-    table::{JobWriters, ReadMode, ReadView, Writer, router::Router},
+    table::{
+        JobWriters, ReadMode, ReadView, Turn, WriteMode, Writer, check_stopped,
+        closing::ClosedTable, router::Router,
+    },
 };
 
 /// One member's handle on the grid.
@@ -47,6 +50,7 @@ impl Grid {
             let (tables, snapshots) = (Arc::clone(&tables), Arc::clone(&snapshots));
             Control::new(move |command, id, state| match command {
                 Command::DropRelation { kind: "table", .. } => tables.drop_table(id),
+                Command::ReplaceTable { replaced, .. } => tables.replace_table(*replaced),
                 Command::DropJob(_) => {
                     tables.drop_table(snapshot_table(id));
                     snapshots.forget(id);
@@ -112,9 +116,54 @@ impl Grid {
         self.table(self.control.submit(&Command::CreateTable(record))?)
     }
 
+    /// Puts a table of the columns `projection` of `old`, with all its rows, in the place of `old`:
+    /// who asks for its name finds either. Meanwhile nobody writes to `old`; who tries waits, up to
+    /// a bound. DuplicateKey and NullValue if the rows do not fit `record`, Conflict if writers do
+    /// not let go of `old`; then nothing has changed.
+    pub fn replace_table(
+        &self,
+        old: &Table,
+        record: TableRecord,
+        projection: &[usize],
+    ) -> Result<Arc<Table>> {
+        let router = &self.tables.router;
+        let replaced = old.record().id;
+        let _closed = ClosedTable::close(router, replaced)?;
+        let id = self.control.submit(&Command::ReserveId)?;
+        let record = TableRecord { id, ..record };
+        let table = Arc::new(Table::open(Arc::new(record.clone()), router)?);
+        let filled = self.fill(&table, old, projection).and_then(|()| {
+            self.tables.open.lock().insert(id, Arc::clone(&table));
+            self.control.submit(&Command::ReplaceTable { replaced, record })
+        });
+        if let Err(error) = filled {
+            self.tables.drop_table(id);
+            return Err(error);
+        }
+        Ok(table)
+    }
+
+    /// Copies all rows of `old` into a table that nobody knows yet.
+    fn fill(&self, table: &Table, old: &Table, projection: &[usize]) -> Result<()> {
+        let writer = self.begin();
+        for lane in old.scan(&self.read_view(), Some(projection), 1)? {
+            for batch in lane {
+                check_stopped()?;
+                table.write_batch(&writer, WriteMode::Insert, &batch?)?;
+            }
+        }
+        writer.commit()
+    }
+
     /// A new pending writer.
     pub fn begin(&self) -> Writer {
         Writer::begin(&self.tables.router, None)
+    }
+
+    /// What a statement waits for that met the writer `blocker` and holds no thread; `own` is the
+    /// writer of its block. Deadlock if `blocker` waits for `own`.
+    pub fn turn(&self, blocker: u64, own: Option<&Writer>) -> Result<Turn> {
+        Turn::after(self.tables.router.writers(), blocker, own.map(Writer::id))
     }
 
     /// The writers of a new execution of a job; `name` says which in errors.
@@ -132,6 +181,12 @@ impl Grid {
     pub fn move_partition(&self, partition: PartitionId, owner: u16) -> Result<()> {
         let agree = || self.control.submit(&Command::Reassign { partition, owner }).map(drop);
         self.tables.router.move_partition(partition, owner, agree)
+    }
+
+    /// The way to all tables.
+    #[cfg(test)]
+    pub(crate) fn tables_router(&self) -> &Arc<Router> {
+        &self.tables.router
     }
 
     /// Answers that simulated owners remember, in case they are asked for again.
@@ -171,6 +226,14 @@ impl Grid {
 }
 
 impl Tables {
+    /// A table whose rows stand in another one now.
+    fn replace_table(&self, id: ObjectId) {
+        if let Some(table) = self.open.lock().get(&id) {
+            table.replaced();
+        }
+        self.drop_table(id);
+    }
+
     fn drop_table(&self, id: ObjectId) {
         self.open.lock().remove(&id);
         self.router.drop_table(id);

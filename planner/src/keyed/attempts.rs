@@ -3,10 +3,14 @@
 
 use std::time::Duration;
 
-use storage::Grid;
+use storage::{Grid, table::may_wait};
 
 /// Attempts of one statement, so many that only a row under constant fire uses them up.
 const ATTEMPTS_MAX: usize = 64;
+
+/// The same on a thread that may not wait: enough for a row that was changed meanwhile; a row that a
+/// writer holds is the caller's to wait for.
+const ATTEMPTS_HERE_MAX: usize = 3;
 
 /// Time after which none begins: as long as an operation waits for another writer.
 const ATTEMPTS_FOR: Duration = Duration::from_secs(2);
@@ -33,7 +37,8 @@ impl Iterator for Attempts<'_> {
             let passed = self.grid.env().clock.monotonic_nanos() - self.began_at;
             u128::from(passed) >= ATTEMPTS_FOR.as_nanos()
         };
-        if self.count == ATTEMPTS_MAX || self.count > 0 && is_late() {
+        let count_max = if may_wait() { ATTEMPTS_MAX } else { ATTEMPTS_HERE_MAX };
+        if self.count == count_max || self.count > 0 && is_late() {
             return None;
         }
         self.count += 1;

@@ -13,7 +13,12 @@ use super::{
     conflict::{ConflictUpdate, apply},
     value::{Column, Scope, Value, fits},
 };
-use crate::{Error, OutputColumn, Result, Session, SqlType, catalog::provider::visible_schema};
+use crate::{
+    Error, OutputColumn, Result, Session, SqlType, catalog::provider::visible_schema,
+    text::TimeZone,
+};
+
+const MICROS_PER_SECOND: i64 = 1_000_000;
 
 /// A statement about one full key, found at prepare time.
 #[derive(Debug)]
@@ -37,11 +42,20 @@ pub(crate) enum Operation {
     /// Reads the row.
     Select { key: Vec<Value> },
     /// Writes a row of all visible columns.
-    Insert { row: Vec<Value>, conflict: Conflict },
+    Insert { row: Vec<Given>, conflict: Conflict },
     /// Changes the row.
     Update { key: Vec<Value>, assignments: Vec<(usize, Value)> },
     /// Removes the row.
     Delete { key: Vec<Value> },
+}
+
+/// What INSERT writes into a column.
+#[derive(Debug)]
+pub(crate) enum Given {
+    /// A constant or a parameter.
+    Value(Value),
+    /// The moment of `now()`, as an instant or as what the session's clock shows.
+    Now,
 }
 
 /// What INSERT does with a key that is there.
@@ -77,8 +91,8 @@ impl KeyedPlan {
             Operation::Update { .. } => "KeyedUpdate",
             Operation::Delete { .. } => "KeyedDelete",
         };
-        let key: Vec<_> =
-            record.key.iter().map(|column| self.target[*column].name.as_str()).collect();
+        let key = record.key.iter().filter_map(|column| self.target.get(*column));
+        let key: Vec<_> = key.map(|column| column.name.as_str()).collect();
         vec![format!("{verb}: table={}, key=[{}]", record.name.name, key.join(", "))]
     }
 
@@ -141,7 +155,7 @@ impl KeyedPlan {
     fn insert(
         &self,
         session: &mut Session,
-        row: &[Value],
+        row: &[Given],
         conflict: &Conflict,
         values: &[Datum],
     ) -> Result<KeyedOutcome> {
@@ -150,7 +164,10 @@ impl KeyedPlan {
         let row: Row = row
             .iter()
             .zip(&self.target)
-            .map(|(value, column)| column.check(value.evaluate(&scope)?, name))
+            .map(|(given, column)| match given {
+                Given::Value(value) => column.check(value.evaluate(&scope)?, name),
+                Given::Now => Ok(Datum::Int(self.moment(session, &column.sql_type))),
+            })
             .collect::<Result<_>>()?;
         let mode = match conflict {
             Conflict::Fail => WriteMode::Insert,
@@ -223,13 +240,10 @@ impl KeyedPlan {
             apply(&self.target, assignments, name, &Scope { values, row, excluded: &[] })
         };
         if let Some(writer) = self.block_writer(session) {
-            let view = writer.read_view();
-            let Some((_, row)) = self.table.get(&key, &self.all(), Some(&view))? else {
-                return Ok(tagged("UPDATE", 0));
-            };
-            let row = change(&row)?;
-            self.modify(&writer, &view, &key, Some(&row))?;
-            return Ok(self.outcome("UPDATE", 1, &row));
+            return Ok(match self.modify(&writer, &key, |row| change(row).map(Some))? {
+                Some(row) => self.outcome("UPDATE", 1, &row),
+                None => tagged("UPDATE", 0),
+            });
         }
         for () in Attempts::new(&self.grid) {
             let Some((version, row)) = self.table.get(&key, &self.all(), None)? else {
@@ -259,17 +273,38 @@ impl KeyedPlan {
     ) -> Result<KeyedOutcome> {
         let Some(key) = self.key(key, values)? else { return Ok(tagged("DELETE", 0)) };
         if let Some(writer) = self.block_writer(session) {
-            let view = writer.read_view();
-            let Some((_, row)) = self.table.get(&key, &self.all(), Some(&view))? else {
-                return Ok(tagged("DELETE", 0));
-            };
-            self.modify(&writer, &view, &key, None)?;
-            return Ok(self.outcome("DELETE", 1, &row));
+            let deleted = self.modify(&writer, &key, |_| Ok(None))?;
+            return Ok(tagged("DELETE", deleted.is_some().into()));
         }
         Ok(tagged("DELETE", self.table.write(&KeyedWrite::Delete { key })?))
     }
 
+    /// Changes the newest row of the key under a block's writer: `change` gives the new one, or
+    /// `None` to delete it. A row that somebody else changed since it was read is read again, as
+    /// PostgreSQL does at READ COMMITTED. Answers the row as it is now, or was when it was deleted;
+    /// `None` if there is none.
     fn modify(
+        &self,
+        writer: &Writer,
+        key: &[Datum],
+        change: impl Fn(&[Datum]) -> Result<Option<Row>>,
+    ) -> Result<Option<Row>> {
+        for () in Attempts::new(&self.grid) {
+            let view = writer.read_view();
+            let Some((_, present)) = self.table.get(key, &self.all(), Some(&view))? else {
+                return Ok(None);
+            };
+            let row = change(&present)?;
+            match self.write_modified(writer, &view, key, row.as_ref()) {
+                Ok(()) => return Ok(Some(row.unwrap_or(present))),
+                Err(error) if error.code == "40001" => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(storage::Error::Conflict.into())
+    }
+
+    fn write_modified(
         &self,
         writer: &Writer,
         view: &ReadView,
@@ -287,6 +322,18 @@ impl KeyedPlan {
         let rows = row.map(|row| batch_of(std::slice::from_ref(row), &schema)).transpose()?;
         self.table.modify_batch(writer, view, &keys, rows.as_ref())?;
         Ok(())
+    }
+
+    /// What `now()` is in a column of the type, µs.
+    fn moment(&self, session: &Session, sql_type: &SqlType) -> i64 {
+        let clock = || self.grid.env().clock.now_micros();
+        let instant = session.block_began_at.unwrap_or_else(clock);
+        if *sql_type == SqlType::Timestamptz {
+            return instant;
+        }
+        let zone = session.settings.get("timezone").map(|name| TimeZone::of_setting(name));
+        let zone = zone.and_then(Result::ok).unwrap_or(TimeZone::Utc);
+        instant + i64::from(zone.offset_seconds(instant)) * MICROS_PER_SECOND
     }
 
     /// The open block's writer, made on its first write; `None` outside of a block.

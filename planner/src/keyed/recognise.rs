@@ -8,7 +8,7 @@ use storage::{Grid, Table};
 use super::{
     compile::{Compiler, columns},
     conflict::ConflictUpdate,
-    plan::{Conflict, KeyedPlan, Operation},
+    plan::{Conflict, Given, KeyedPlan, Operation},
     value::Value,
 };
 use crate::{
@@ -277,7 +277,8 @@ fn insert(
         && source.fetch.is_none();
     let table = resolve::table(grid, parts.name).ok().filter(|_| is_plain)?;
     let record = table.record();
-    if record.has_hidden_key {
+    // What does not ask for the key needs none.
+    if record.has_hidden_key && (is_sink || insert.on.is_some()) {
         return None;
     }
     let target = crate::dml::conform::Target::of_table(record);
@@ -315,20 +316,37 @@ fn insert(
     for (n, column) in columns.iter().enumerate() {
         let given = positions.iter().position(|position| *position == n);
         let given = given.map(|index| &row.content[index]).filter(|value| !is_default(value));
-        let value = match given {
-            Some(value) => compiler.constant(value, &column.sql_type)?,
-            None => {
-                let default = default_expression(&table, n).ok()?;
-                compiler.constant(&default, &column.sql_type)?
-            }
-        };
-        compiled.push(value);
+        let default = default_expression(&table, n).ok()?;
+        let value = given.unwrap_or(&default);
+        compiled.push(match is_moment(value, &column.sql_type) {
+            true => Given::Now,
+            false => Given::Value(compiler.constant(value, &column.sql_type)?),
+        });
     }
     let returned = match &insert.returning {
         Some(items) => Some(projection(&table, &alias, items)?),
         None => None,
     };
     finish(grid, table, hints, Operation::Insert { row: compiled, conflict }, returned)
+}
+
+/// Whether an expression is `now()` by any of its names, for a column that holds what it is.
+fn is_moment(expression: &Expr, sql_type: &SqlType) -> bool {
+    let Expr::Function(call) = expression else { return false };
+    let is_bare = match &call.args {
+        ast::FunctionArguments::None => true,
+        ast::FunctionArguments::List(list) => list.args.is_empty() && list.clauses.is_empty(),
+        ast::FunctionArguments::Subquery(_) => false,
+    };
+    let is_plain = is_bare
+        && call.over.is_none()
+        && call.filter.is_none()
+        && call.within_group.is_empty()
+        && call.parameters == ast::FunctionArguments::None;
+    let [ast::ObjectNamePart::Identifier(name)] = call.name.0.as_slice() else { return false };
+    is_plain
+        && matches!(sql_type, SqlType::Timestamp | SqlType::Timestamptz)
+        && matches!(fold(name).as_str(), "current_timestamp" | "now" | "transaction_timestamp")
 }
 
 fn update(grid: &Arc<Grid>, update: &ast::Update, hints: &[Option<SqlType>]) -> Option<KeyedPlan> {

@@ -51,7 +51,7 @@ impl Shape {
             let end = match byte {
                 b'\'' => string_end(bytes, at)?,
                 b'0'..=b'9' => number_end(bytes, at)?,
-                b'-' if matches!(before, b'=' | b'(' | b',')
+                b'-' if matches!(before, b'=' | b'(' | b',' | b'+' | b'*' | b'/' | b'%')
                     && bytes.get(at + 1).is_some_and(u8::is_ascii_digit) =>
                 {
                     number_end(bytes, at + 1)?
@@ -175,6 +175,10 @@ mod tests {
         assert_eq!(
             shape("update t set v = v -1 where k = 2"),
             Some(("update t set v = v -$1 where k = $2".to_owned(), 2))
+        );
+        assert_eq!(
+            shape("update t set v = v + -1 where k = 2"),
+            Some(("update t set v = v + $1 where k = $2".to_owned(), 2))
         );
     }
 

@@ -13,9 +13,10 @@ use storage::{Datum, table::without_waiting};
 use crate::{
     answer::Progress,
     connection::{Connection, Failure, caught, must_wait},
-    execute::Work,
+    execute::{Started, Work},
     session::{Block, OpenRows, Portal, PortalState, PreparedEntry, RowTag},
     transaction::{ends_block, first_word},
+    waiting::Patience,
     wire::{
         error::{block_has_failed, plan_has_changed},
         frame::{Bind, Frame, Message, Name, Parse, Target, is_sync_next},
@@ -308,10 +309,16 @@ impl Connection {
             let now = self.shared.directory.now_micros();
             self.session.enter_block(Block::Implicit, now);
         }
-        match self.shared.planner.keyed_plan(&self.session.planner, &prepared) {
+        if let Some(statement) = prepared.block_statement()
+            && let Progress::Done(tag) = self.progress(Started::Session(statement), &[]).await?
+        {
+            self.outbound.command_complete(&tag);
+            self.set_portal(name, PortalState::Done(RowTag::Fixed(tag)));
+            return Ok(());
+        }
+        match self.run_keyed(&prepared, &values).await? {
             // A keyed answer has at most one row, so no limit can cut it.
-            Some(plan) => {
-                let outcome = self.run_keyed(&plan, values).await?;
+            Some((plan, outcome)) => {
                 let Self { session, outbound, .. } = self;
                 let portal = session.portals.get_mut(name.as_str());
                 let portal = portal.ok_or_else(|| no_such_portal(name))?;
@@ -329,22 +336,30 @@ impl Connection {
         }
     }
 
-    /// Runs a keyed statement right here, or on the pool if it must wait for another client's
-    /// block: this thread serves that client too.
+    /// Runs a statement right here if it is a keyed one, trying again where another client's block
+    /// is in the way; `None` if it is none, or is none any more.
     async fn run_keyed(
         &mut self,
-        plan: &Arc<KeyedPlan>,
-        values: Vec<Datum>,
-    ) -> Result<KeyedOutcome, Failure> {
-        match caught(|| without_waiting(|| plan.run(&mut self.session.planner, &values))) {
-            Err(error) if must_wait(&error) => {
-                let plan = Arc::clone(plan);
-                self.begin_statement();
-                let outcome = self.on_pool(move |session| plan.run(session, &values)).await;
-                self.end_statement();
-                outcome
+        prepared: &Arc<Prepared>,
+        values: &[Datum],
+    ) -> Result<Option<(Arc<KeyedPlan>, KeyedOutcome)>, Failure> {
+        let mut patience = Patience::default();
+        loop {
+            let planner = &self.shared.planner;
+            let Some(plan) = planner.keyed_plan(&self.session.planner, prepared) else {
+                return Ok(None);
+            };
+            match caught(|| without_waiting(|| plan.run(&mut self.session.planner, values))) {
+                Err(error) if must_wait(&error) => {
+                    self.wait_for_turn(&mut patience, error).await?;
+                }
+                outcome => {
+                    if patience.has_begun() {
+                        self.end_statement();
+                    }
+                    return Ok(Some((plan, outcome?)));
+                }
             }
-            outcome => Ok(outcome?),
         }
     }
 
@@ -366,7 +381,7 @@ impl Connection {
                 self.set_portal(name, PortalState::Done(RowTag::Fixed(tag)));
             }
             Progress::Rows(open) => {
-                if described.is_some_and(|columns| columns[..] != open.columns[..]) {
+                if described.is_some_and(|told| !OutputColumn::are_alike(&told, &open.columns)) {
                     return Err(plan_has_changed().into());
                 }
                 self.set_portal(name, PortalState::Open(open));

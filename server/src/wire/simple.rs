@@ -7,9 +7,10 @@ use storage::table::without_waiting;
 
 use crate::{
     connection::{Connection, Failure, caught, must_wait},
-    execute::Work,
+    execute::{Started, Work},
     session::Block,
-    transaction::ends_block,
+    transaction::{bare_block_statement, ends_block},
+    waiting::Patience,
     wire::{
         error::{Severity, block_has_failed},
         types::{datum::data_row, parameter::utf8},
@@ -22,8 +23,11 @@ impl Connection {
         // As in PostgreSQL: the unnamed statement lives until the next simple query.
         self.session.statements.remove("");
         let result = match utf8(text) {
-            Ok(sql) if self.run_keyed_text(sql) => Ok(()),
-            Ok(sql) => self.query_string(sql).await,
+            Ok(sql) => match self.run_keyed_text(sql).await {
+                Ok(true) => Ok(()),
+                Ok(false) => self.query_string(sql).await,
+                failed => failed.map(drop),
+            },
             Err(error) => Err(error.into()),
         };
         let result = match result {
@@ -57,20 +61,25 @@ impl Connection {
     }
 
     /// The fast path; false if the text is not for it.
-    fn run_keyed_text(&mut self, sql: &str) -> bool {
+    async fn run_keyed_text(&mut self, sql: &str) -> Result<bool, Failure> {
         if self.session.block == Block::Failed {
-            return false;
+            return Ok(false);
         }
-        let Some((plan, values)) = self.shared.planner.keyed(&self.session.planner, sql) else {
-            return false;
+        let mut patience = Patience::default();
+        let (plan, ran) = loop {
+            let Some((plan, values)) = self.shared.planner.keyed(&self.session.planner, sql) else {
+                return Ok(false);
+            };
+            // This thread serves others too, so it does not wait for another client's block.
+            let ran = caught(|| without_waiting(|| plan.run(&mut self.session.planner, &values)));
+            match ran {
+                Err(error) if must_wait(&error) => {
+                    self.wait_for_turn(&mut patience, error).await?;
+                }
+                ran => break (plan, ran),
+            }
         };
         let start = self.outbound.buffer.len();
-        // This thread serves others too, so a statement that must wait for another client's block
-        // goes the slow way.
-        let ran = caught(|| without_waiting(|| plan.run(&mut self.session.planner, &values)));
-        if ran.as_ref().is_err_and(must_wait) {
-            return false;
-        }
         let outcome = ran.and_then(|outcome| {
             if let Some(columns) = &plan.columns {
                 self.outbound.row_description(columns, &[]);
@@ -92,11 +101,16 @@ impl Connection {
                 }
             }
         }
-        true
+        Ok(true)
     }
 
     async fn query_string(&mut self, sql: &str) -> Result<(), Failure> {
         self.begin_statement();
+        if let Some(statement) = bare_block_statement(sql)
+            && (self.session.block != Block::Failed || ends_block(sql))
+        {
+            return self.answer_started(Started::Session(statement)).await;
+        }
         let planner = std::sync::Arc::clone(&self.shared.planner);
         let text = sql.to_owned();
         let statements = self.plan_on_pool(move |_| planner.parse(&text)).await?;

@@ -4,7 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod bad_input;
+mod blocks;
 mod malformed;
+mod pgbench;
 mod position;
 mod process;
 mod raw;

@@ -5,7 +5,7 @@ use std::{
     borrow::Cow,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
 
@@ -38,6 +38,8 @@ pub struct Table {
     router: Arc<Router>,
     /// The next value of the hidden key; drawn by writes, by the batch.
     row_id_next: AtomicI64,
+    /// Whether another table has taken its place and its name. Set once, before its rows go.
+    is_replaced: AtomicBool,
 }
 
 /// What to do when the key is already there.
@@ -113,7 +115,14 @@ impl Table {
     pub(crate) fn open(record: Arc<TableRecord>, router: &Arc<Router>) -> Result<Self> {
         let schema = Arc::new(TableSchema::new(record)?);
         router.add_table(&schema);
-        Ok(Self { schema, router: Arc::clone(router), row_id_next: AtomicI64::new(1) })
+        let (router, row_id_next) = (Arc::clone(router), AtomicI64::new(1));
+        Ok(Self { schema, router, row_id_next, is_replaced: AtomicBool::new(false) })
+    }
+
+    /// From now on operations answer Conflict, not NotFound, when they find the rows gone: who
+    /// asks for the table by its name again gets the one in its place.
+    pub(crate) fn replaced(&self) {
+        self.is_replaced.store(true, Ordering::SeqCst);
     }
 
     /// The catalog record this handle was opened with.
@@ -316,6 +325,12 @@ impl Table {
         }
     }
 
+    /// Drops row versions that no view needs any more, and merges chunks.
+    pub fn tidy(&self) -> Result<()> {
+        let op = |partitions| Op::Settle { partitions };
+        self.call_many(self.partitions(), op, |_, _| ())
+    }
+
     /// Removes all rows, at once and for every reader (as PostgreSQL's, it heeds no view). Waits
     /// for pending writers, up to a bound, then fails with Conflict.
     pub fn truncate(&self) -> Result<()> {
@@ -371,6 +386,7 @@ impl Table {
     /// Owners know a dropped table by its id only.
     fn named(&self, error: Error) -> Error {
         match error {
+            Error::NotFound { .. } if self.is_replaced.load(Ordering::SeqCst) => Error::Conflict,
             Error::NotFound { kind, .. } => {
                 Error::NotFound { kind, name: self.record().name.name.clone() }
             }
@@ -386,6 +402,11 @@ impl Table {
         op: impl Fn(Vec<Run>) -> Op<'a>,
     ) -> Result<WriteSummary> {
         let id = self.record().id;
+        if writer.cell().job().is_some() && self.is_replaced.load(Ordering::SeqCst) {
+            // A job holds this table until it is planned again: to try again would never end.
+            let name = self.record().name.name.clone();
+            return Err(Error::NotFound { kind: "table", name });
+        }
         writer.touch(id, &rows.runs)?;
         let mut summary = WriteSummary::default();
         self.call_many(rows.runs.clone(), op, |output, _| {
@@ -440,8 +461,7 @@ impl Table {
 
     /// All partitions, for an operation without rows.
     fn partitions(&self) -> Vec<Run> {
-        let partitions = 0..self.router.partition_count();
-        partitions.map(|partition| Run::whole(PartitionId(partition))).collect()
+        self.router.all_partitions()
     }
 
     /// A put into a table without a key, completed with the hidden column.

@@ -19,6 +19,7 @@ pub(crate) mod router;
 
 mod capture;
 mod chunk;
+pub(crate) mod closing;
 mod codec;
 mod column;
 mod compaction;
@@ -34,6 +35,7 @@ mod scan;
 mod schema;
 mod store;
 mod tail;
+mod turns;
 mod upkeep;
 mod versions;
 mod writer_cell;
@@ -41,7 +43,9 @@ mod writers;
 
 pub use handle::{KeyedWrite, RowVersion, ScanLane, Table, TableStats, WriteMode, WriteSummary};
 pub use job_writers::JobWriters;
-pub use patience::{stoppable, without_waiting};
+pub(crate) use patience::check_stopped;
+pub use patience::{blocker, may_wait, stoppable, without_waiting};
+pub use turns::Turn;
 pub use view::{ReadMode, ReadView};
 pub use writer::Writer;
 

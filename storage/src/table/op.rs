@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! caller ── Request{id, assignment version, op} ──→ owner
-//!        ←─ Done · Moved (ask the assignment again) · Retry (later; or after a writer's end) ──
+//!        ←─ Done · Moved (ask the assignment again) · Retry (later; or after a writer's end) · Closed ──
 //! ```
 //! An operation over several partitions may come part of the way; its answer then names what is
 //! left, and the caller sends that again, perhaps to somebody else.
@@ -70,6 +70,8 @@ pub(crate) enum Op<'a> {
     Settle { partitions: Vec<Run> },
     /// Remove all rows.
     Truncate { partitions: Vec<Run> },
+    /// Nothing, once no writer is open in these partitions.
+    AwaitWriters { partitions: Vec<Run> },
     /// Count rows, in both modes of the snapshot, and bytes.
     Stats { partitions: Vec<Run>, snapshot: Snapshot },
 }
@@ -114,6 +116,8 @@ pub(crate) enum Status {
     Moved,
     /// Not now: the partition is moving, or the writer of this id must end first.
     Retry { writer: Option<u64> },
+    /// Not now: the table takes no writes for a while.
+    Closed,
 }
 
 /// The result of an operation.
@@ -188,7 +192,7 @@ impl Op<'_> {
             Op::Write { .. } | Op::WriteBatch { .. } | Op::ModifyBatch { .. } => true,
             Op::Truncate { .. } => true,
             // To settle again is to find nothing left.
-            Op::Settle { .. } => false,
+            Op::Settle { .. } | Op::AwaitWriters { .. } => false,
             Op::Get { .. } | Op::GetMany { .. } | Op::Capture { .. } | Op::Stats { .. } => false,
         }
     }
@@ -202,6 +206,7 @@ impl Op<'_> {
             Op::Capture { partitions, .. }
             | Op::Settle { partitions }
             | Op::Truncate { partitions }
+            | Op::AwaitWriters { partitions }
             | Op::Stats { partitions, .. } => partitions.clone(),
         }
     }

@@ -69,6 +69,8 @@ pub(crate) struct OwnedTable {
     partitions: Vec<Mutex<Option<Box<Rows>>>>,
     /// Set under no lock, read under each partition's: no rows come after the last were freed.
     is_dropped: AtomicBool,
+    /// Whether it takes no writes for a while; set and read in the same way.
+    is_closed: AtomicBool,
 }
 
 /// A table and the assignment version by which an operation on it was routed.
@@ -101,7 +103,8 @@ impl Owner {
         self.tables.write().entry(schema.record.id).or_insert_with(|| {
             let partitions = self.holdings.iter().map(|_| Mutex::default()).collect();
             let schema = Arc::clone(schema);
-            Arc::new(OwnedTable { schema, partitions, is_dropped: AtomicBool::new(false) })
+            let (is_dropped, is_closed) = Default::default();
+            Arc::new(OwnedTable { schema, partitions, is_dropped, is_closed })
         });
     }
 
@@ -114,6 +117,12 @@ impl Owner {
                 self.memory.forget(&rows);
             }
         }
+    }
+
+    /// Lets a table take no writes any more, or again; answers whether that is a change.
+    pub(crate) fn close_table(&self, id: ObjectId, is_closed: bool) -> bool {
+        let table = self.tables.read().get(&id).map(Arc::clone);
+        table.is_some_and(|table| table.is_closed.swap(is_closed, Ordering::SeqCst) != is_closed)
     }
 
     /// Executes an operation.
@@ -166,15 +175,24 @@ impl Owner {
                 }
                 Ok(left.answer(Output::Nothing))
             }
+            Op::AwaitWriters { partitions } => {
+                let left = self.each_partition(&table, partitions, |_, _, rows| {
+                    Ok(rows.as_ref().and_then(|rows| rows.open_writer()).map(waits_for))
+                })?;
+                Ok(left.answer(Output::Nothing))
+            }
             Op::Truncate { partitions } => {
                 let left = self.each_partition(&table, partitions, |_, _, rows| {
+                    if table.is_closed() {
+                        return Ok(Some(Status::Closed));
+                    }
                     let blocking = rows.as_ref().and_then(|rows| rows.open_writer());
                     if blocking.is_none()
                         && let Some(gone) = rows.take()
                     {
                         self.memory.forget(&gone);
                     }
-                    Ok(blocking)
+                    Ok(blocking.map(waits_for))
                 })?;
                 Ok(left.answer(Output::Nothing))
             }
@@ -267,7 +285,7 @@ impl Owner {
             _ => schema.key_ref(|key| row[schema.key()[key]].clone(), &mut bytes)?,
         };
         let mut slot = table.partition(partition).lock();
-        if let Err(refusal) = self.check(table, partition)? {
+        if let Err(refusal) = self.check_write(table, partition)? {
             return Ok(refused(refusal, partition));
         }
         if slot.is_none() && matches!(write, KeyedWrite::Delete { .. }) {
@@ -282,7 +300,7 @@ impl Owner {
         self.keep_up(table, partition, due)?;
         match step? {
             Step::Done(changed) => Ok(Answer::done(Output::Changed(changed))),
-            Step::Blocked(writer) => Ok(refused(Status::Retry { writer: Some(writer) }, partition)),
+            Step::Blocked(writer) => Ok(refused(waits_for(writer), partition)),
         }
     }
 
@@ -397,7 +415,7 @@ impl Owner {
             while start < run.end {
                 let end = run.end.min(start + ROWS_PER_LOCK as u32);
                 let mut slot = table.partition(run.partition).lock();
-                if let Err(refusal) = self.check(table, run.partition)? {
+                if let Err(refusal) = self.check_write(table, run.partition)? {
                     left.add(refusal, Run { start, ..*run });
                     break;
                 }
@@ -411,7 +429,7 @@ impl Owner {
                 start += done as u32;
                 self.keep_up(table, run.partition, due)?;
                 if let Some(writer) = blocked {
-                    left.add(Status::Retry { writer: Some(writer) }, Run { start, ..*run });
+                    left.add(waits_for(writer), Run { start, ..*run });
                     break;
                 }
             }
@@ -419,12 +437,16 @@ impl Owner {
         Ok(left.answer(Output::Summary(summary)))
     }
 
-    /// Calls `visit` with each partition under its lock; it answers the writer in its way.
+    /// Calls `visit` with each partition under its lock; it answers what is in its way.
     fn each_partition(
         &self,
         table: &Addressed,
         partitions: &[Run],
-        mut visit: impl FnMut(Context<'_>, PartitionId, &mut Option<Box<Rows>>) -> Result<Option<u64>>,
+        mut visit: impl FnMut(
+            Context<'_>,
+            PartitionId,
+            &mut Option<Box<Rows>>,
+        ) -> Result<Option<Refusal>>,
     ) -> Result<Left> {
         let context = Context { schema: &table.schema, writers: &self.writers };
         let mut left = Left::default();
@@ -436,7 +458,7 @@ impl Owner {
                     if let Some(rows) = rows.as_mut() {
                         self.memory.report(rows);
                     }
-                    blocked.map(|writer| Status::Retry { writer: Some(writer) })
+                    blocked
                 }
                 Err(refusal) => Some(refusal),
             };
@@ -471,6 +493,16 @@ impl Owner {
         })
     }
 
+    /// Whether a partition, whose lock is held, may be written.
+    fn check_write(
+        &self,
+        table: &Addressed,
+        partition: PartitionId,
+    ) -> Result<Result<(), Refusal>> {
+        let checked = self.check(table, partition)?;
+        Ok(checked.and_then(|()| if table.is_closed() { Err(Status::Closed) } else { Ok(()) }))
+    }
+
     fn writer(&self, id: u64) -> Result<Arc<WriterCell>> {
         let cell = self.writers.cell(id);
         cell.ok_or_else(ended)
@@ -478,6 +510,11 @@ impl Owner {
 }
 
 impl OwnedTable {
+    /// Whether it takes no writes.
+    fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
+    }
+
     /// A partition behind its lock.
     pub(super) fn partition(&self, partition: PartitionId) -> &Mutex<Option<Box<Rows>>> {
         &self.partitions[usize::from(partition.0)]
@@ -516,6 +553,11 @@ fn rows_of<'a>(slot: &'a mut Option<Box<Rows>>, context: Context<'_>) -> Result<
         *slot = Some(Box::new(Rows::new(context)?));
     }
     Ok(slot.as_deref_mut().expect("filled above"))
+}
+
+/// The writer of this id must end first.
+fn waits_for(writer: u64) -> Refusal {
+    Status::Retry { writer: Some(writer) }
 }
 
 fn refused(status: Status, partition: PartitionId) -> Answer {

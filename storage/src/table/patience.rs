@@ -10,8 +10,11 @@ use std::{
     },
 };
 
+use crate::{Error, Result};
+
 thread_local! {
     static MAY_WAIT: Cell<bool> = const { Cell::new(true) };
+    static BLOCKER: Cell<Option<u64>> = const { Cell::new(None) };
     static STOP: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
 }
 
@@ -26,7 +29,18 @@ pub fn without_waiting<T>(work: impl FnOnce() -> T) -> T {
         }
     }
     let _restore = Restore(MAY_WAIT.replace(false));
+    BLOCKER.set(None);
     work()
+}
+
+/// The writer that was in the way of what the present thread last ran [`without_waiting`].
+pub fn blocker() -> Option<u64> {
+    BLOCKER.get()
+}
+
+/// Remembers the writer that is in the way.
+pub(crate) fn blocked_by(writer: Option<u64>) {
+    BLOCKER.set(writer);
 }
 
 /// Runs `work`, whose waits end with Conflict soon after `stop` is set: by whoever cancels the
@@ -48,8 +62,13 @@ pub(crate) fn is_stopped() -> bool {
     STOP.with_borrow(|stop| stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed)))
 }
 
+/// Conflict if the present thread was told to stop.
+pub(crate) fn check_stopped() -> Result<()> {
+    if is_stopped() { Err(Error::Conflict) } else { Ok(()) }
+}
+
 /// Whether the present thread may wait.
-pub(crate) fn may_wait() -> bool {
+pub fn may_wait() -> bool {
     MAY_WAIT.get()
 }
 

@@ -12,7 +12,7 @@ use super::{
     memory::Memory,
     op::{Answer, Op, Output, Request, Run, Status},
     owner::{Holding, Owner},
-    patience::{is_stopped, may_wait},
+    patience::{blocked_by, is_stopped, may_wait},
     schema::TableSchema,
     view::{ReadMode, ReadView},
     writers::{WRITER_WAIT_SLICES, Writers},
@@ -29,6 +29,9 @@ use crate::{
 const MOVE_WAIT: Duration = Duration::from_millis(10);
 const MOVE_WAITS_MAX: u32 = 200;
 
+/// How many such waits there are for a table that takes no writes.
+const CLOSED_WAITS_MAX: u32 = 200;
+
 /// How often an operation waits for one writer after another before it gives up.
 const WRITER_WAITS_MAX: u32 = 100;
 
@@ -42,7 +45,7 @@ pub(crate) struct Router {
     /// As the control state has it: positions in [`Router::owners`]. Written by its commands, read
     /// by every operation.
     assignment: RwLock<Assignment>,
-    /// Notified, with this mutex, after each change of the assignment.
+    /// Notified, with this mutex, after each change of the assignment, and when a table opens.
     assignment_changed: (Mutex<()>, Condvar),
     /// Held for a move: one at a time.
     moving: Mutex<()>,
@@ -52,6 +55,7 @@ pub(crate) struct Router {
 #[derive(Debug, Default)]
 struct Patience {
     move_waits: u32,
+    closed_waits: u32,
     writer_waits: u32,
     /// Parts of waits for jobs: one may take the same key again and again, but nobody waits
     /// longer for all of them than for one writer.
@@ -117,6 +121,20 @@ impl Router {
     /// Frees a table.
     pub(crate) fn drop_table(&self, id: ObjectId) {
         self.owners.iter().for_each(|owner| owner.drop_table(id));
+    }
+
+    /// Lets a table take no writes any more, or again; answers whether that is a change.
+    pub(crate) fn close_table(&self, id: ObjectId, is_closed: bool) -> bool {
+        let changes = self.owners.iter().filter(|owner| owner.close_table(id, is_closed));
+        let changed = changes.count() > 0;
+        let _waiting = self.assignment_changed.0.lock();
+        self.assignment_changed.1.notify_all();
+        changed
+    }
+
+    /// All partitions, for an operation without rows.
+    pub(crate) fn all_partitions(&self) -> Vec<Run> {
+        (0..self.partition_count()).map(|partition| Run::whole(PartitionId(partition))).collect()
     }
 
     /// Sends an operation on one partition until it is done.
@@ -307,6 +325,10 @@ impl Router {
         patience: &mut Patience,
     ) -> Result<()> {
         if !may_wait() || is_stopped() {
+            blocked_by(match status {
+                Status::Retry { writer } => writer,
+                _ => None,
+            });
             return Err(Error::Conflict);
         }
         if let Status::Retry { writer: Some(writer) } = status {
@@ -319,9 +341,16 @@ impl Router {
             patience.job_wait_slices += u32::from(waited.is_job) * waited.slices;
             return Ok(());
         }
-        patience.move_waits += 1;
-        if patience.move_waits > MOVE_WAITS_MAX {
-            return Err(Error::Unavailable(partition.0));
+        if status == Status::Closed {
+            patience.closed_waits += 1;
+            if patience.closed_waits > CLOSED_WAITS_MAX {
+                return Err(Error::Conflict);
+            }
+        } else {
+            patience.move_waits += 1;
+            if patience.move_waits > MOVE_WAITS_MAX {
+                return Err(Error::Unavailable(partition.0));
+            }
         }
         let mut guard = self.assignment_changed.0.lock();
         if self.assignment.read().version == version {

@@ -12,6 +12,9 @@ use super::{
 };
 use crate::{Error, Result, cluster::control::ObjectId};
 
+/// Partitions of a writer that is ended on the thread of its connection.
+const SHORT_PARTITIONS_MAX: usize = 64;
+
 /// A pending writer: a statement or transaction block that touches several rows, or a job's sink.
 /// Dropping it without [`Writer::commit`] aborts it: every change it made is undone.
 #[derive(Debug)]
@@ -50,6 +53,11 @@ impl Writer {
     /// has published if it is a job's: what a statement that writes reads.
     pub fn read_view(&self) -> ReadView {
         self.router.writers().read_view(Some(&self.cell), ReadMode::Durable)
+    }
+
+    /// Whether it wrote to so few partitions that its end takes no longer than a keyed statement.
+    pub fn is_short(&self) -> bool {
+        self.cell.touched.lock().len() <= SHORT_PARTITIONS_MAX
     }
 
     /// Its id in operations.

@@ -142,6 +142,11 @@ impl Touched {
         self.extend(table, runs.iter().map(|run| run.partition), partition_count);
     }
 
+    /// Partitions, repeated ones counted again.
+    pub(crate) fn len(&self) -> usize {
+        self.0.values().map(Vec::len).sum()
+    }
+
     /// Adds all of `other`.
     pub(crate) fn merge(&mut self, other: Self, partition_count: u16) {
         for (table, partitions) in other.0 {

@@ -24,6 +24,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::{
     patience::is_stopped,
+    turns::Turns,
     view::{ReadMode, ReadView, Snapshot},
     writer_cell::{Fate, JobTag, WriterCell},
 };
@@ -59,6 +60,8 @@ struct State {
     cells: HashMap<u64, Arc<WriterCell>>,
     /// Number of views per stamp.
     views: BTreeMap<u64, usize>,
+    /// Who waits for one to end without holding a thread.
+    turns: Turns,
 }
 
 /// Keeps what a view sees; gone with its last clone.
@@ -187,6 +190,24 @@ impl Writers {
         Err(Error::Conflict)
     }
 
+    /// Looks at, or changes, who waits for whom; the second argument tells whether a writer is open.
+    pub(crate) fn with_turns<T>(
+        &self,
+        work: impl FnOnce(&mut Turns, &dyn Fn(u64) -> bool) -> T,
+    ) -> T {
+        let State { cells, turns, .. } = &mut *self.state.lock();
+        work(turns, &|id| is_open(cells, id))
+    }
+
+    /// Tells those who wait that writers have ended, under the lock of `state`.
+    fn ended(&self, state: &mut State, ids: &[u64]) {
+        self.flipped.notify_all();
+        let State { cells, turns, .. } = state;
+        for id in ids {
+            turns.pass_on(*id, |id| is_open(cells, id));
+        }
+    }
+
     /// Flips a job's pending writer to published; answers whether it was pending.
     pub(crate) fn publish(&self, cell: &WriterCell) -> bool {
         let _state = self.state.lock();
@@ -201,12 +222,12 @@ impl Writers {
     /// Ends a pending writer; answers whether it was pending.
     pub(crate) fn end(&self, cell: &WriterCell, is_commit: bool) -> bool {
         // Under the lock of `read_view`, so that a view sees all of the writer or nothing.
-        let _state = self.state.lock();
+        let mut state = self.state.lock();
         if cell.fate() != Fate::Pending {
             return false;
         }
         cell.end(is_commit.then(|| self.draw_stamp()));
-        self.flipped.notify_all();
+        self.ended(&mut state, &[cell.id()]);
         true
     }
 
@@ -216,15 +237,23 @@ impl Writers {
         cells: impl IntoIterator<Item = &'a Arc<WriterCell>>,
         is_commit: bool,
     ) {
-        let _state = self.state.lock();
+        let mut state = self.state.lock();
         let mut open = cells.into_iter().filter(|cell| cell.is_open()).peekable();
         if open.peek().is_none() {
             return;
         }
         let stamp = is_commit.then(|| self.draw_stamp());
-        open.for_each(|cell| cell.end(stamp));
-        self.flipped.notify_all();
+        let mut ended = Vec::new();
+        for cell in open {
+            cell.end(stamp);
+            ended.push(cell.id());
+        }
+        self.ended(&mut state, &ended);
     }
+}
+
+fn is_open(cells: &HashMap<u64, Arc<WriterCell>>, id: u64) -> bool {
+    cells.get(&id).is_some_and(|cell| cell.is_open())
 }
 
 impl Drop for Registration {

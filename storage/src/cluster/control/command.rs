@@ -11,7 +11,8 @@ use super::{
     snapshots::SnapshotCommand,
 };
 
-/// One change of the control state. Records come with `id` 0; `apply` gives them theirs.
+/// One change of the control state. Records come with `id` 0, and `apply` gives them theirs, unless
+/// it was drawn before.
 #[derive(Debug, Clone)]
 pub enum Command {
     /// Adds a table. AlreadyExists if any relation of that name exists.
@@ -36,6 +37,16 @@ pub enum Command {
         kind: &'static str,
         /// Its name.
         name: ObjectName,
+    },
+    /// Draws an id for a table whose rows are made before anybody may see them.
+    ReserveId,
+    /// Puts a table whose rows are there already, under an id that was drawn for it, in the place
+    /// of the one of its name. NotFound if that is not `replaced` any more.
+    ReplaceTable {
+        /// The table that goes.
+        replaced: ObjectId,
+        /// The table that comes, with its id.
+        record: TableRecord,
     },
     /// Adds a job.
     CreateJob(JobRecord),

@@ -85,6 +85,13 @@ impl ControlState {
                 true,
             ),
             Command::DropRelation { kind, name } => (self.drop_relation(kind, name)?, true),
+            Command::ReserveId => {
+                self.object_id_last += 1;
+                (ObjectId(self.object_id_last), false)
+            }
+            Command::ReplaceTable { replaced, record } => {
+                (self.replace_table(*replaced, record)?, true)
+            }
             Command::CreateJob(record) => (self.create_job(record)?, false),
             Command::SetJobStatus { id, status, at, error } => {
                 self.set_job_status(*id, *status, *at, error.as_ref())?;
@@ -145,6 +152,18 @@ impl ControlState {
         self.object_id_last = id.0;
         self.relations.insert(name.clone(), relation);
         Ok(id)
+    }
+
+    fn replace_table(&mut self, replaced: ObjectId, record: &TableRecord) -> Result<ObjectId> {
+        let is_drawn = record.id > replaced && record.id.0 <= self.object_id_last;
+        assert!(is_drawn, "the id of a table that takes another's place was drawn for it");
+        match self.relations.get_mut(&record.name) {
+            Some(relation @ Relation::Table(_)) if relation.id() == replaced => {
+                *relation = Relation::Table(Arc::new(record.clone()));
+                Ok(record.id)
+            }
+            _ => Err(not_found("table", record.name.name.clone())),
+        }
     }
 
     fn drop_relation(&mut self, kind: &'static str, name: &ObjectName) -> Result<ObjectId> {
