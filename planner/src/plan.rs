@@ -9,7 +9,7 @@ use storage::{Datum, table::Writer};
 
 use crate::{
     OutputColumn, Result, Session,
-    dml::{CopyRows, Modify},
+    dml::{CopyRows, Emptied, Modify},
     planner::Statement,
     query::BoundQuery,
 };
@@ -74,7 +74,15 @@ impl QueryPlan {
 pub struct ModifyPlan {
     /// Columns of RETURNING.
     pub columns: Option<Vec<OutputColumn>>,
-    pub(crate) work: Modify,
+    pub(crate) work: ModifyWork,
+}
+
+/// Which write of many rows it is.
+pub(crate) enum ModifyWork {
+    /// INSERT, UPDATE, DELETE.
+    Rows(Modify),
+    /// TRUNCATE in a transaction block.
+    Emptied(Emptied),
 }
 
 /// What a write of many rows did.
@@ -89,7 +97,10 @@ impl ModifyPlan {
     /// Runs it: one writer, committed at the end unless a transaction block is open, in which case
     /// the block's writer is used (and made, on its first write).
     pub async fn execute(self, session: &mut Session) -> Result<ModifyOutcome> {
-        self.work.execute(session).await
+        match self.work {
+            ModifyWork::Rows(work) => work.execute(session).await,
+            ModifyWork::Emptied(work) => work.execute(session),
+        }
     }
 }
 

@@ -18,13 +18,16 @@ use crate::{
     catalog::resolve,
     context::Context,
     ddl,
-    dml::{self, CopyRows, Modify, PreparedModify},
+    dml::{self, CopyRows, Emptied, Modify, PreparedModify},
     error::placed,
     explain,
     keyed::{self, KeyedPlan},
     lower,
     parse::{self, CopyDirection, StatementKind},
-    plan::{CommandOutcome, CommandPlan, CopyIn, ModifyPlan, QueryPlan, SessionStatement, Work},
+    plan::{
+        CommandOutcome, CommandPlan, CopyIn, ModifyPlan, ModifyWork, QueryPlan, SessionStatement,
+        Work,
+    },
     planner::Objects,
     query::{BoundQuery, PreparedQuery, analyse},
     rules::unbounded,
@@ -236,6 +239,7 @@ fn bind_modify(
         prepared: Arc::clone(modify),
         values: values.to_vec(),
     };
+    let work = ModifyWork::Rows(work);
     Ok(Plan::Modify(ModifyPlan { columns, work }))
 }
 
@@ -258,7 +262,9 @@ fn explain_lines(
     match bind(context, session, prepared, values)? {
         Plan::Query(query) => Ok(query.bound.explain(is_verbose)),
         Plan::Stream(stream) => Ok(stream.explain()),
-        Plan::Modify(modify) => modify.work.explain(session, is_verbose),
+        Plan::Modify(ModifyPlan { work: ModifyWork::Rows(work), .. }) => {
+            work.explain(session, is_verbose)
+        }
         _ => Err(Error::unsupported("EXPLAIN of this statement is not supported")),
     }
 }
@@ -276,6 +282,12 @@ fn bind_statement(
     let kind = Arc::clone(&prepared.statement.kind);
     match kind.as_ref() {
         StatementKind::Session(statement) => Ok(Plan::Session(SessionStatement::clone(statement))),
+        // In a block it can be rolled back, so the rows are removed one by one.
+        StatementKind::Truncate(truncate) if session.in_transaction => {
+            let tables = dml::truncated(context, truncate)?;
+            let work = ModifyWork::Emptied(Emptied::new(context, tables));
+            Ok(Plan::Modify(ModifyPlan { columns: None, work }))
+        }
         StatementKind::ShowObjects(objects) => ddl::show_objects(&context.parts.grid, *objects),
         StatementKind::ShowSetting(name) => show_setting(session, name),
         StatementKind::Copy(copy) => match &copy.direction {
@@ -308,6 +320,8 @@ fn run_command(
 ) -> Result<CommandOutcome> {
     match kind {
         StatementKind::CreateTable(create) => ddl::table::create(&context.parts.grid, create),
+        StatementKind::AlterTable(alter) => ddl::alter_table(context, session, alter),
+        StatementKind::Upkeep(upkeep) => ddl::run_upkeep(context, session, upkeep),
         StatementKind::CreateView(create) => ddl::create_view(context, session, create),
         StatementKind::CreateMapping(create) => ddl::create_mapping(context, session, create),
         StatementKind::CreateJob(create) => ddl::create_job(context, session, create, sql),
@@ -316,10 +330,6 @@ fn run_command(
             ddl::drop_objects(context, *kind, *if_exists, names, *cascade)
         }
         StatementKind::Truncate(truncate) => {
-            if session.in_transaction {
-                return Err(Error::new("25001", "TRUNCATE cannot run inside a transaction block")
-                    .with_hint("Use DELETE."));
-            }
             for table in dml::truncated(context, truncate)? {
                 table.truncate()?;
             }

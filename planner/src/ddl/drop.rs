@@ -102,7 +102,13 @@ fn readers(
 /// What to tell of the jobs that use a table which has just gone. They are not why it could not be
 /// dropped: a job's mappings and tables may come and go while it is suspended.
 fn orphans(state: &ControlState, table: &ObjectName) -> Result<Vec<String>> {
-    let mut notices = Vec::new();
+    let notice = |job| format!("job \"{job}\" uses table \"{}\" and fails without it", table.name);
+    Ok(jobs_using(state, table)?.into_iter().map(notice).collect())
+}
+
+/// The jobs, as long as they may run, whose text names a table.
+pub fn jobs_using(state: &ControlState, table: &ObjectName) -> Result<Vec<String>> {
+    let mut found = Vec::new();
     for job in state.jobs.values().filter(|job| !job.status.is_terminal()) {
         let statements = parse::parse(&job.sql)?;
         let Some(StatementKind::CreateJob(create)) =
@@ -113,11 +119,10 @@ fn orphans(state: &ControlState, table: &ObjectName) -> Result<Vec<String>> {
         if let StatementKind::Insert { insert, .. } = create.statement.kind.as_ref()
             && names(insert.as_ref(), table)
         {
-            let (job, table) = (&job.name, &table.name);
-            notices.push(format!("job \"{job}\" uses table \"{table}\" and fails without it"));
+            found.push(job.name.clone());
         }
     }
-    Ok(notices)
+    Ok(found)
 }
 
 /// Whether a view's query names a relation.

@@ -27,9 +27,9 @@ pub fn create(grid: &Grid, create: &ast::CreateTable) -> Result<CommandOutcome> 
     let name = resolve::relation_name(&create.name)?;
     let tag = "CREATE TABLE".to_owned();
     let relation = name.name.clone();
-    let record = record(create, name)?;
+    let (record, notices) = record(create, name)?;
     match grid.control().submit(&Command::CreateTable(record)) {
-        Ok(_) => Ok(CommandOutcome { tag, notices: Vec::new() }),
+        Ok(_) => Ok(CommandOutcome { tag, notices }),
         Err(storage::Error::AlreadyExists { .. }) if create.if_not_exists => {
             let notice = format!("relation \"{relation}\" already exists, skipping");
             Ok(CommandOutcome { tag, notices: vec![("42P07", notice)] })
@@ -66,7 +66,7 @@ fn refuse_unbuilt(create: &ast::CreateTable) -> Result<()> {
 fn record(
     create: &ast::CreateTable,
     name: storage::cluster::control::ObjectName,
-) -> Result<TableRecord> {
+) -> Result<(TableRecord, Vec<Notice>)> {
     if create.columns.is_empty() {
         return Err(Error::unsupported("a table without columns is not supported"));
     }
@@ -95,11 +95,7 @@ fn record(
     }
     let key = key_positions(&key_names.unwrap_or_default(), &mut columns, &types)?;
     let has_hidden_key = key.is_empty();
-    let mut fields: Vec<Field> = columns
-        .iter()
-        .zip(&types)
-        .map(|(column, sql_type)| sql_type.field(&column.name, !column.is_not_null))
-        .collect();
+    let mut fields = fields(&columns, &types);
     if has_hidden_key {
         if columns.iter().any(|column| column.name == HIDDEN_KEY) {
             return Err(Error::new(
@@ -110,15 +106,23 @@ fn record(
         }
         fields.push(Field::new(HIDDEN_KEY, DataType::Int64, false));
     }
-    Ok(TableRecord {
+    let (options, notices) = options(&create.table_options)?;
+    let record = TableRecord {
         id: ObjectId(0),
         name,
         key: if has_hidden_key { vec![columns.len()] } else { key },
         schema: Arc::new(Schema::new(fields)),
         has_hidden_key,
         columns,
-        options: options(&create.table_options)?,
-    })
+        options,
+    };
+    Ok((record, notices))
+}
+
+/// The Arrow fields of columns of these types.
+pub fn fields(columns: &[ColumnRecord], types: &[SqlType]) -> Vec<Field> {
+    let columns = columns.iter().zip(types);
+    columns.map(|(column, t)| t.field(&column.name, !column.is_not_null)).collect()
 }
 
 /// A column, its type, and whether PRIMARY KEY stands behind it.
@@ -150,7 +154,8 @@ fn column(definition: &ast::ColumnDef) -> Result<(ColumnRecord, SqlType, bool)> 
     Ok((column, sql_type, is_key))
 }
 
-fn constraint_key(constraint: &ast::TableConstraint) -> Result<Vec<String>> {
+/// The columns of a PRIMARY KEY; other constraints are refused.
+pub fn constraint_key(constraint: &ast::TableConstraint) -> Result<Vec<String>> {
     match constraint {
         ast::TableConstraint::PrimaryKey(key) => key
             .columns
@@ -174,7 +179,8 @@ fn set_key(key: &mut Option<Vec<String>>, names: Vec<String>, table: &str) -> Re
     }
 }
 
-fn key_positions(
+/// Positions of the key columns, which become NOT NULL.
+pub fn key_positions(
     names: &[String],
     columns: &mut [ColumnRecord],
     types: &[SqlType],
@@ -202,10 +208,15 @@ fn key_positions(
     Ok(key)
 }
 
-/// WITH options: those that mean something today are kept, the others refused.
-fn options(written: &ast::CreateTableOptions) -> Result<BTreeMap<String, String>> {
+/// A NOTICE: SQLSTATE and message.
+type Notice = (&'static str, String);
+
+/// WITH options: those that mean something today are kept, PostgreSQL's for pages on disk are
+/// ignored with a notice, the others refused.
+fn options(written: &ast::CreateTableOptions) -> Result<(BTreeMap<String, String>, Vec<Notice>)> {
+    let mut notices = Vec::new();
     let written = match written {
-        ast::CreateTableOptions::None => return Ok(BTreeMap::new()),
+        ast::CreateTableOptions::None => return Ok((BTreeMap::new(), notices)),
         ast::CreateTableOptions::With(options) => options,
         _ => return Err(Error::new("42601", "table options are written WITH (name = value, …)")),
     };
@@ -245,6 +256,13 @@ fn options(written: &ast::CreateTableOptions) -> Result<BTreeMap<String, String>
                     "table option \"{name}\" is not supported"
                 )));
             }
+            name if is_storage_parameter(name) => {
+                check_storage_parameter(name, &value)?;
+                let notice =
+                    format!("storage parameter \"{name}\" is ignored: a table has no pages");
+                notices.push(("00000", notice));
+                continue;
+            }
             _ => {
                 return Err(Error::new("22023", format!("unrecognized parameter \"{name}\"")));
             }
@@ -256,7 +274,31 @@ fn options(written: &ast::CreateTableOptions) -> Result<BTreeMap<String, String>
             ));
         }
     }
-    Ok(options)
+    Ok((options, notices))
+}
+
+/// PostgreSQL's parameters of how pages are filled and when they are cleaned up.
+fn is_storage_parameter(name: &str) -> bool {
+    matches!(name, "fillfactor" | "toast_tuple_target" | "parallel_workers")
+        || name.starts_with("autovacuum_")
+}
+
+fn check_storage_parameter(name: &str, value: &str) -> Result<()> {
+    if name != "fillfactor" {
+        return Ok(());
+    }
+    let invalid = || {
+        let message = format!("invalid value for integer option \"fillfactor\": {value}");
+        Error::new("22023", message)
+    };
+    match value.parse::<i64>().map_err(|_error| invalid())? {
+        10..=100 => Ok(()),
+        _ => {
+            let message = format!("value {value} out of bounds for option \"fillfactor\"");
+            Err(Error::new("22023", message)
+                .with_detail("Valid values are between \"10\" and \"100\"."))
+        }
+    }
 }
 
 /// The text of a constant; `None` for anything else.

@@ -12,12 +12,14 @@
 pub mod conform;
 mod copy_in;
 mod delete;
+mod emptied;
 mod insert;
 mod modify;
 mod update;
 
 pub use copy_in::CopyRows;
 pub use delete::{prepare as prepare_delete, relation as relation_of_delete, truncated};
+pub use emptied::Emptied;
 pub use insert::{check_conflict_target, parts as insert_parts, prepare as prepare_insert};
 pub use modify::{Action, Conflict, Modify, PreparedModify, check_not_null, null_value, row_of};
 pub use update::{assignments as update_assignments, prepare as prepare_update};

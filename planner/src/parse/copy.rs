@@ -175,9 +175,11 @@ pub fn options(written: &[(String, Option<String>)]) -> Result<CopyOptions> {
                 if text
                     .as_deref()
                     .is_some_and(|text| text.replace('-', "").eq_ignore_ascii_case("utf8")) => {}
-            "freeze" if text.as_deref().is_some_and(|text| boolean(text) == Some(false)) => {}
-            "encoding" | "freeze" | "force_quote" | "force_not_null" | "force_null" | "force"
-            | "on_error" | "default" => {
+            // It spares PostgreSQL work on the rows later, and asks for nothing else.
+            "freeze" if text.as_deref().is_none_or(|text| boolean(text).is_some()) => {}
+            "freeze" => return Err(Error::new("42601", "freeze requires a Boolean value")),
+            "encoding" | "force_quote" | "force_not_null" | "force_null" | "force" | "on_error"
+            | "default" => {
                 return Err(Error::unsupported(format!("COPY option \"{name}\" is not supported")));
             }
             _ => return Err(Error::new("42601", format!("option \"{name}\" not recognized"))),

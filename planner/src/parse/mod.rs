@@ -10,6 +10,7 @@ mod session;
 mod source;
 mod statement;
 mod unbuilt;
+mod upkeep;
 pub mod widths;
 mod written_out;
 
@@ -22,6 +23,7 @@ pub use source::Source;
 pub use statement::{
     DropKind, ShowObjects, StatementKind, parameter_count, parse, parse_expression, parse_query,
 };
+pub use upkeep::{Upkeep, UpkeepTable};
 
 use datafusion::sql::sqlparser::{
     ast,

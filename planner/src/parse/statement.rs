@@ -21,6 +21,7 @@ use super::{
     session,
     source::{Source, expect_end, take_word, take_words, word},
     unbuilt,
+    upkeep::{self, Upkeep},
 };
 use crate::{Error, Result, SqlType, plan::SessionStatement, planner::Statement};
 
@@ -44,6 +45,10 @@ pub enum StatementKind {
     Truncate(Box<ast::Truncate>),
     /// CREATE TABLE.
     CreateTable(Box<ast::CreateTable>),
+    /// ALTER TABLE.
+    AlterTable(Box<ast::AlterTable>),
+    /// VACUUM, ANALYZE.
+    Upkeep(Upkeep),
     /// CREATE VIEW.
     CreateView(Box<ast::CreateView>),
     /// CREATE MAPPING.
@@ -158,7 +163,7 @@ fn parse_one(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statement>
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     unbuilt::refuse(&words)?;
     let kind = match words.as_slice() {
-        ["EXPLAIN" | "ANALYZE", ..] => parse_explain(source, &tokens)?,
+        ["EXPLAIN", ..] => parse_explain(source, &tokens)?,
         ["COPY", ..] => parse_copy(source, &tokens[1..])?,
         ["PREPARE", ..] => parse_prepare(source, &tokens[1..])?,
         ["DECLARE", ..] => parse_declare(source, &tokens[1..])?,
@@ -221,6 +226,11 @@ fn parse_ours(
         ["SHOW", ..] => {
             skip(parser, 1);
             parse_show(parser).map(Some)
+        }
+        ["VACUUM" | "ANALYZE" | "ANALYSE", ..] => {
+            skip(parser, 1);
+            let upkeep = upkeep::parse(parser, words[0] == "VACUUM")?;
+            Ok(Some(StatementKind::Upkeep(upkeep)))
         }
         ["TABLE", ..] => {
             skip(parser, 1);
@@ -363,9 +373,6 @@ fn parse_explain(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statem
         }
         at += 1;
     }
-    if tokens.first().and_then(word).as_deref() == Some("ANALYZE") {
-        return Err(Error::unsupported("ANALYZE is not supported"));
-    }
     if tokens.get(at).is_some_and(|token| token.token == Token::LParen)
         && !matches!(
             tokens.get(at + 1).and_then(word).as_deref(),
@@ -507,6 +514,7 @@ fn of_ast(ast: Ast, words: &[&str]) -> Result<StatementKind> {
         Ast::Delete(delete) => StatementKind::Delete(Box::new(delete)),
         Ast::Truncate(truncate) => StatementKind::Truncate(Box::new(truncate)),
         Ast::CreateTable(create) => StatementKind::CreateTable(Box::new(create)),
+        Ast::AlterTable(alter) => StatementKind::AlterTable(Box::new(alter)),
         Ast::CreateView(create) => StatementKind::CreateView(Box::new(create)),
         Ast::Drop { object_type, if_exists, names, cascade, purge, temporary, .. } => {
             let kind = match object_type {
