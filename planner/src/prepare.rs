@@ -326,6 +326,7 @@ fn run_command(
         StatementKind::CreateMapping(create) => ddl::create_mapping(context, session, create),
         StatementKind::CreateJob(create) => ddl::create_job(context, session, create, sql),
         StatementKind::AlterJob(name, action) => ddl::alter_job(context, name, action),
+        StatementKind::ExportJob(export) => ddl::export_job(context, export),
         StatementKind::Drop { kind, if_exists, names, cascade } => {
             ddl::drop_objects(context, *kind, *if_exists, names, *cascade)
         }

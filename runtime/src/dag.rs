@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use storage::cluster::control::OperatorState;
+
 use crate::{Error, Result, processor::ProcessorSupplier};
 
 /// Index of a vertex in its dag.
@@ -93,6 +95,15 @@ impl Dag {
         routing: Routing,
     ) {
         self.edges.push(Edge { source, target, target_ordinal, routing });
+    }
+
+    /// What the states of its vertices mean, of those that have one.
+    pub fn operator_states(&self) -> Vec<OperatorState> {
+        let state = |vertex: &Vertex| {
+            let layout = vertex.supplier.state()?;
+            Some(OperatorState { vertex: vertex.name.clone(), layout })
+        };
+        self.vertices.iter().filter_map(state).collect()
     }
 
     /// Checks what can be checked before a start: ids in range, no cycle, ordinals of each vertex

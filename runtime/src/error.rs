@@ -60,6 +60,12 @@ impl Error {
             Error::Internal(_) => "XX000",
         }
     }
+
+    /// Whether it is for want of memory (SQLSTATE class 53): a job is then suspended, whatever its
+    /// options say, because what it lacks can be given to it.
+    pub fn is_out_of_memory(&self) -> bool {
+        self.sqlstate().starts_with("53")
+    }
 }
 
 impl From<&Error> for JobError {

@@ -213,6 +213,19 @@ pub trait ProcessorSupplier: Send + Sync {
     fn commits(&self) -> bool {
         false
     }
+    /// What the state of its processors means, in words; `None` if they have none. A state is
+    /// restored only where these words are the same, so they name all that a saved state cannot do
+    /// without (types, keys, aggregates, what a position is a position in) and nothing else (the
+    /// columns a source reads, the number of instances).
+    fn state(&self) -> Option<String> {
+        None
+    }
+    /// Whether, with that guarantee, the state belongs to one job at a time: another may go on from
+    /// it only when that is gone.
+    fn is_state_of_job(&self, guarantee: Guarantee) -> bool {
+        let _ = guarantee;
+        false
+    }
 }
 
 /// Rows waiting at one input; owned by the tasklet, filled from the edge's queues.

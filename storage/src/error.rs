@@ -89,9 +89,9 @@ impl Error {
     /// Its SQLSTATE.
     pub fn sqlstate(&self) -> &'static str {
         match self {
-            Error::NotFound { kind: "job", .. } => "42704",
+            Error::NotFound { kind: "job" | "snapshot", .. } => "42704",
             Error::NotFound { .. } => "42P01",
-            Error::AlreadyExists { kind: "job", .. } => "42710",
+            Error::AlreadyExists { kind: "job" | "snapshot", .. } => "42710",
             Error::AlreadyExists { .. } => "42P07",
             Error::DuplicateKey { .. } => "23505",
             Error::NullValue { .. } => "23502",

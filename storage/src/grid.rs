@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 use crate::{
     Error, GridConfig, Result, Table,
     cluster::control::{
-        Command, Control, ObjectId, TableRecord, records::snapshot_table, state::Relation,
+        Command, Control, ExportRecord, ObjectId, TableRecord, records::snapshot_table,
+        state::Relation,
     },
     env::Env,
     metrics::Metrics,
@@ -45,13 +46,15 @@ impl Grid {
         }
         let router = Router::new(&config, &env.network);
         let tables = Arc::new(Tables { router, open: Mutex::default() });
-        let snapshots = Arc::<SnapshotStore>::default();
+        let metrics = Arc::<Metrics>::default();
+        let snapshots = Arc::new(SnapshotStore::new(&metrics));
         let control = {
             let (tables, snapshots) = (Arc::clone(&tables), Arc::clone(&snapshots));
             Control::new(move |command, id, state| match command {
                 Command::DropRelation { kind: "table", .. } => tables.drop_table(id),
                 Command::ReplaceTable { replaced, .. } => tables.replace_table(*replaced),
-                Command::DropJob(_) => {
+                // What is exported outlives the job.
+                Command::DropJob(_) if state.exported_of(id).is_empty() => {
                     tables.drop_table(snapshot_table(id));
                     snapshots.forget(id);
                 }
@@ -62,7 +65,7 @@ impl Grid {
             })
         };
         control.submit(&Command::Assign(Router::first_assignment(&config)))?;
-        Ok(Arc::new(Self { config, env, control, metrics: Arc::default(), tables, snapshots }))
+        Ok(Arc::new(Self { config, env, control, metrics, tables, snapshots }))
     }
 
     /// What it was opened with.
@@ -155,6 +158,26 @@ impl Grid {
         writer.commit()
     }
 
+    /// Frees what an exported snapshot needed alone. To be called after the command that dropped or
+    /// replaced it.
+    pub fn release_export(&self, export: &ExportRecord) -> Result<()> {
+        let (state, id) = (self.control.state(), export.snapshot.id);
+        let exported = state.exported_of(export.job);
+        if exported.contains(&id) {
+            return Ok(());
+        }
+        match state.jobs.get(&export.job) {
+            None if exported.is_empty() => {
+                self.tables.drop_table(snapshot_table(export.job));
+                self.snapshots.forget(export.job);
+                Ok(())
+            }
+            // The job frees it with its own.
+            Some(job) if job.snapshots.good.iter().any(|good| good.id == id) => Ok(()),
+            _ => self.snapshots.release(self, export.job, id),
+        }
+    }
+
     /// A new pending writer.
     pub fn begin(&self) -> Writer {
         Writer::begin(&self.tables.router, None)
@@ -216,7 +239,9 @@ impl Grid {
             _ => None,
         });
         let of_job = || {
-            let is_there = state.jobs.values().any(|job| job.snapshot_table == id);
+            let is_exported = |export: &Arc<ExportRecord>| snapshot_table(export.job) == id;
+            let is_there = state.jobs.values().any(|job| job.snapshot_table == id)
+                || state.exports.values().any(is_exported);
             is_there.then(|| Arc::new(snapshot::table_record(id)))
         };
         found

@@ -1,4 +1,4 @@
-//! `DROP TABLE | MAPPING | VIEW | JOB [IF EXISTS] … [CASCADE]`. What a view reads is dropped only
+//! `DROP TABLE | MAPPING | VIEW | JOB | SNAPSHOT [IF EXISTS] … [CASCADE]`. What a view reads is dropped only
 //! with the view.
 
 use std::ops::ControlFlow;
@@ -38,7 +38,7 @@ pub fn drop_objects(
         }
     }
     let mut relations = Vec::with_capacity(dropped.len());
-    if kind != DropKind::Job {
+    if !matches!(kind, DropKind::Job | DropKind::Snapshot) {
         for name in &dropped {
             relations.push(resolve::relation_name(name)?);
         }
@@ -54,6 +54,9 @@ pub fn drop_objects(
     for name in dropped {
         match kind {
             DropKind::Job => context.parts.jobs.drop_job(&parse::object_name(name)?.1)?,
+            DropKind::Snapshot => {
+                context.parts.jobs.drop_export(&parse::object_name(name)?.1)?;
+            }
             _ => {
                 let name = resolve::relation_name(name)?;
                 let command = Command::DropRelation { kind: word, name: name.clone() };
@@ -147,6 +150,7 @@ fn word(kind: DropKind) -> &'static str {
         DropKind::Mapping => "mapping",
         DropKind::View => "view",
         DropKind::Job => "job",
+        DropKind::Snapshot => "snapshot",
     }
 }
 
@@ -154,11 +158,15 @@ fn word(kind: DropKind) -> &'static str {
 fn check(context: &Context, kind: DropKind, name: &ast::ObjectName) -> Result<()> {
     let state = context.parts.grid.control().state();
     let word = word(kind);
-    if kind == DropKind::Job {
+    if matches!(kind, DropKind::Job | DropKind::Snapshot) {
         let (_, name) = parse::object_name(name)?;
-        return match state.job(&name) {
-            Some(_) => Ok(()),
-            None => Err(Error::new("42704", format!("job \"{name}\" does not exist"))),
+        let is_there = match kind {
+            DropKind::Job => state.job(&name).is_some(),
+            _ => state.exports.contains_key(&name),
+        };
+        return match is_there {
+            true => Ok(()),
+            false => Err(Error::new("42704", format!("{word} \"{name}\" does not exist"))),
         };
     }
     let name = resolve::relation_name(name)?;

@@ -100,25 +100,37 @@ pub fn alter(context: &Context, name: &str, action: &AlterJob) -> Result<Command
         AlterJob::Suspend => jobs.suspend(name),
         AlterJob::Resume => jobs.resume(name),
         AlterJob::Restart => jobs.restart(name),
-        AlterJob::Options => {
-            return Err(Error::unsupported("ALTER JOB … OPTIONS is not supported")
-                .with_hint("DROP JOB and create it again with the OPTIONS it should have."));
+        AlterJob::Options { options: changes, resumes } => {
+            let altered = jobs.alter(name, options::read(changes)?);
+            altered.and_then(|()| if *resumes { jobs.resume(name) } else { Ok(()) })
         }
     };
-    outcome.map_err(|error| {
-        let is_wrong_state = error.sqlstate() == "55000";
-        let error = Error::from(error);
-        match context.parts.grid.control().state().job(name) {
-            Some(job) if is_wrong_state => explained(error, job),
-            _ => error,
-        }
-    })?;
-    Ok(CommandOutcome { tag: "ALTER JOB".to_owned(), notices: Vec::new() })
+    outcome.map_err(|error| explained(context, name, error))?;
+    let mut notices = Vec::new();
+    let state = context.parts.grid.control().state();
+    if let (AlterJob::Suspend, Some(job)) = (action, state.job(name))
+        && let Some(trouble) =
+            job.last_error.as_ref().filter(|_| job.status == JobStatus::Suspended)
+    {
+        notices.push(("01000", trouble.message.clone()));
+    }
+    Ok(CommandOutcome { tag: "ALTER JOB".to_owned(), notices })
 }
 
-/// An error about a job's status, with why it has it and what to do about it.
-fn explained(error: Error, job: &JobRecord) -> Error {
+/// An error of a request to a job; about a job's status, with why it has it and what to do about it.
+pub fn explained(context: &Context, name: &str, error: runtime::Error) -> Error {
+    let is_wrong_state = error.sqlstate() == "55000";
+    let error = Error::from(error);
+    match context.parts.grid.control().state().job(name) {
+        Some(job) if is_wrong_state => with_cause(error, job),
+        _ => error,
+    }
+}
+
+fn with_cause(error: Error, job: &JobRecord) -> Error {
     let error = match &job.last_error {
+        // It may be what the error itself says.
+        Some(cause) if cause.message == error.message => error,
         Some(cause) => error.with_detail(format!("{}: {}.", cause.code, cause.message)),
         None => error,
     };
@@ -131,10 +143,17 @@ fn explained(error: Error, job: &JobRecord) -> Error {
         JobStatus::Completed => error.with_hint(format!(
             "Its input has ended; to run it anew, DROP JOB {quoted} and create it again."
         )),
-        JobStatus::Suspended => error.with_hint(format!("ALTER JOB {quoted} RESUME starts it.")),
-        JobStatus::Running => {
-            error.with_hint(format!("ALTER JOB {quoted} RESTART suspends and resumes it."))
+        JobStatus::Suspended
+            if job.last_error.as_ref().is_some_and(|cause| cause.code.starts_with("53")) =>
+        {
+            error.with_hint(format!(
+                "ALTER JOB {quoted} OPTIONS ('maxMemory' = '…') RESUME gives it more memory."
+            ))
         }
+        JobStatus::Suspended => error.with_hint(format!("ALTER JOB {quoted} RESUME starts it.")),
+        JobStatus::Running => error.with_hint(format!(
+            "ALTER JOB {quoted} SUSPEND suspends it, RESTART suspends and resumes it."
+        )),
         _ => error,
     }
 }

@@ -1,4 +1,4 @@
-//! `SHOW TABLES | MAPPINGS | VIEWS | JOBS`: one column `name`, sorted; and rows of one text column
+//! `SHOW TABLES | MAPPINGS | VIEWS | JOBS | SNAPSHOTS`: one column `name`, sorted; and rows of one text column
 //! for whoever else answers so.
 
 use std::sync::Arc;
@@ -21,6 +21,7 @@ pub fn objects(grid: &Grid, kind: ShowObjects) -> Result<Plan> {
         is_shown.then(|| name.name.clone())
     });
     let mut names: Vec<String> = match kind {
+        ShowObjects::Snapshots => state.exports.keys().cloned().collect(),
         ShowObjects::Jobs => state.jobs.values().map(|job| job.name.clone()).collect(),
         _ => names.collect(),
     };

@@ -1,4 +1,5 @@
-//! `CREATE JOB … AS INSERT|SINK INTO …`, `ALTER JOB`, `DROP JOB`: Hazelcast's grammar.
+//! `CREATE JOB … AS INSERT|SINK INTO …`, `ALTER JOB`, `DROP JOB … WITH SNAPSHOT`, `CREATE SNAPSHOT`:
+//! Hazelcast's grammar.
 
 use datafusion::sql::sqlparser::{
     ast,
@@ -34,7 +35,37 @@ pub enum AlterJob {
     /// RESTART.
     Restart,
     /// OPTIONS (…) [RESUME].
-    Options,
+    Options {
+        /// As written.
+        options: Vec<(ast::Expr, ast::Expr)>,
+        /// RESUME.
+        resumes: bool,
+    },
+}
+
+/// CREATE SNAPSHOT as written, and DROP JOB … WITH SNAPSHOT.
+#[derive(Debug, Clone)]
+pub struct ExportJob {
+    /// Name of the snapshot.
+    pub snapshot: ast::Ident,
+    /// The job.
+    pub job: ast::Ident,
+    /// OR REPLACE.
+    pub replace: bool,
+    /// What becomes of the job.
+    pub job_goes: JobGoes,
+}
+
+/// What becomes of a job whose snapshot is exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobGoes {
+    /// CREATE SNAPSHOT: it goes on.
+    On,
+    /// DROP JOB: it is dropped.
+    Away {
+        /// IF EXISTS.
+        if_exists: bool,
+    },
 }
 
 /// IF NOT EXISTS, name, OPTIONS as written.
@@ -62,12 +93,47 @@ pub fn parse_alter(parser: &mut Parser<'_>) -> Result<(ast::Ident, AlterJob), Pa
     } else if take_word(parser, "RESTART") {
         AlterJob::Restart
     } else if take_word(parser, "OPTIONS") {
-        parse_options(parser)?;
-        let _ = take_word(parser, "RESUME");
-        AlterJob::Options
+        let options = parse_options(parser)?;
+        AlterJob::Options { options, resumes: take_word(parser, "RESUME") }
     } else {
         return parser.expected("SUSPEND, RESUME, RESTART or OPTIONS", parser.peek_token());
     };
     expect_end(parser)?;
     Ok((name, action))
+}
+
+/// After `CREATE [OR REPLACE] SNAPSHOT`.
+pub fn parse_create_snapshot(
+    parser: &mut Parser<'_>,
+    replace: bool,
+) -> Result<ExportJob, ParserError> {
+    let snapshot = parser.parse_identifier()?;
+    if !take_words(parser, &["FOR", "JOB"]) {
+        return parser.expected("FOR JOB", parser.peek_token());
+    }
+    let job = parser.parse_identifier()?;
+    expect_end(parser)?;
+    Ok(ExportJob { snapshot, job, replace, job_goes: JobGoes::On })
+}
+
+/// After `DROP JOB … WITH`.
+pub fn parse_drop_with(
+    parser: &mut Parser<'_>,
+    names: Vec<ast::ObjectName>,
+    if_exists: bool,
+) -> Result<ExportJob, ParserError> {
+    if !take_word(parser, "SNAPSHOT") {
+        return parser.expected("SNAPSHOT", parser.peek_token());
+    }
+    let snapshot = parser.parse_identifier()?;
+    expect_end(parser)?;
+    let job = match names.as_slice() {
+        [ast::ObjectName(parts)] => parts.first().filter(|_| parts.len() == 1),
+        _ => None,
+    };
+    let job = job.and_then(|part| part.as_ident()).cloned().ok_or_else(|| {
+        ParserError::ParserError("WITH SNAPSHOT is for one job, by its name alone".to_owned())
+    })?;
+    let job_goes = JobGoes::Away { if_exists };
+    Ok(ExportJob { snapshot, job, replace: false, job_goes })
 }

@@ -16,7 +16,7 @@ mod written_out;
 
 pub use copy::{CopyDirection, CopyStatement};
 pub use dialect::TidewaterDialect;
-pub use job::{AlterJob, CreateJob};
+pub use job::{AlterJob, CreateJob, ExportJob, JobGoes};
 pub use limits::{CALLS_MAX, CONNECTIVES_MAX, NESTING_MAX, OPERATORS_MAX, STATEMENT_BYTES_MAX};
 pub use mapping::{CreateMapping, MappingColumn};
 pub use source::Source;

@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::{
 use super::{
     copy::{self, CopyDirection, CopyStatement},
     fold,
-    job::{self, AlterJob, CreateJob},
+    job::{self, AlterJob, CreateJob, ExportJob},
     mapping::{self, CreateMapping},
     session,
     source::{Source, expect_end, take_word, take_words, word},
@@ -57,7 +57,9 @@ pub enum StatementKind {
     CreateJob(Box<CreateJob>),
     /// ALTER JOB.
     AlterJob(String, AlterJob),
-    /// DROP TABLE, MAPPING, VIEW, JOB.
+    /// CREATE SNAPSHOT, DROP JOB … WITH SNAPSHOT.
+    ExportJob(ExportJob),
+    /// DROP TABLE, MAPPING, VIEW, JOB, SNAPSHOT.
     Drop {
         /// Which.
         kind: DropKind,
@@ -96,6 +98,8 @@ pub enum DropKind {
     View,
     /// DROP JOB.
     Job,
+    /// DROP SNAPSHOT.
+    Snapshot,
 }
 
 /// What SHOW lists.
@@ -109,6 +113,8 @@ pub enum ShowObjects {
     Views,
     /// SHOW JOBS.
     Jobs,
+    /// SHOW SNAPSHOTS.
+    Snapshots,
 }
 
 /// Splits and parses a query string.
@@ -213,9 +219,21 @@ fn parse_ours(
             let mapping = mapping::parse_create(parser, true)?;
             Ok(Some(StatementKind::CreateMapping(Box::new(mapping))))
         }
-        ["DROP", "MAPPING" | "JOB", ..] | ["DROP", "EXTERNAL", "MAPPING", ..] => {
+        ["CREATE", "SNAPSHOT", ..] => {
+            skip(parser, 2);
+            Ok(Some(StatementKind::ExportJob(job::parse_create_snapshot(parser, false)?)))
+        }
+        ["CREATE", "OR", "REPLACE", "SNAPSHOT", ..] => {
+            skip(parser, 4);
+            Ok(Some(StatementKind::ExportJob(job::parse_create_snapshot(parser, true)?)))
+        }
+        ["DROP", "MAPPING" | "JOB" | "SNAPSHOT", ..] | ["DROP", "EXTERNAL", "MAPPING", ..] => {
             skip(parser, if words[1] == "EXTERNAL" { 3 } else { 2 });
-            let kind = if words[1] == "JOB" { DropKind::Job } else { DropKind::Mapping };
+            let kind = match words[1] {
+                "JOB" => DropKind::Job,
+                "SNAPSHOT" => DropKind::Snapshot,
+                _ => DropKind::Mapping,
+            };
             parse_drop(parser, kind).map(Some)
         }
         ["ALTER", "JOB", ..] => {
@@ -318,8 +336,8 @@ fn evaluate_execute(kind: StatementKind) -> Result<StatementKind> {
 fn parse_drop(parser: &mut Parser<'_>, kind: DropKind) -> Result<StatementKind, ParserError> {
     let if_exists = take_words(parser, &["IF", "EXISTS"]);
     let names = parser.parse_comma_separated(|parser| parser.parse_object_name(false))?;
-    if take_word(parser, "WITH") {
-        return Err(ParserError::ParserError("DROP JOB WITH SNAPSHOT is not supported".to_owned()));
+    if kind == DropKind::Job && take_word(parser, "WITH") {
+        return job::parse_drop_with(parser, names, if_exists).map(StatementKind::ExportJob);
     }
     let cascade = take_word(parser, "CASCADE");
     if !cascade {
@@ -336,6 +354,7 @@ fn parse_show(parser: &mut Parser<'_>) -> Result<StatementKind, ParserError> {
         ("MAPPINGS", ShowObjects::Mappings),
         ("VIEWS", ShowObjects::Views),
         ("JOBS", ShowObjects::Jobs),
+        ("SNAPSHOTS", ShowObjects::Snapshots),
     ];
     for (word, kind) in objects {
         if take_word(parser, word) {
@@ -343,7 +362,7 @@ fn parse_show(parser: &mut Parser<'_>) -> Result<StatementKind, ParserError> {
             return Ok(StatementKind::ShowObjects(kind));
         }
     }
-    for refused in ["SNAPSHOTS", "MEMBERS", "TYPES", "RESOURCES", "DATA"] {
+    for refused in ["MEMBERS", "TYPES", "RESOURCES", "DATA"] {
         if take_word(parser, refused) {
             return Err(ParserError::ParserError(format!("SHOW {refused} is not supported")));
         }

@@ -4,7 +4,7 @@
 use crate::{Error, Result};
 
 /// What they begin with.
-const UNBUILT: [&[&str]; 22] = [
+const UNBUILT: [&[&str]; 19] = [
     &["ALTER", "CLUSTER"],
     &["ALTER", "MAPPING"],
     &["BACKUP"],
@@ -12,13 +12,10 @@ const UNBUILT: [&[&str]; 22] = [
     &["CLUSTER"],
     &["CREATE", "DATA", "CONNECTION"],
     &["CREATE", "OR", "REPLACE", "DATA", "CONNECTION"],
-    &["CREATE", "OR", "REPLACE", "SNAPSHOT"],
     &["CREATE", "RULE"],
-    &["CREATE", "SNAPSHOT"],
     &["CREATE", "UNLOGGED", "TABLE"],
     &["DO"],
     &["DROP", "DATA", "CONNECTION"],
-    &["DROP", "SNAPSHOT"],
     &["IMPORT", "FOREIGN", "SCHEMA"],
     &["PREPARE", "TRANSACTION"],
     &["REFRESH", "MATERIALIZED", "VIEW"],

@@ -96,10 +96,32 @@ pub struct ExecutionRequest {
     pub epoch_interval: Option<Duration>,
     /// Bytes its state and queues may take; `None` is the engine's default.
     pub memory_max: Option<usize>,
-    /// Whether a failure saves what the processors can still save.
-    pub saves_on_failure: bool,
+    /// Which failures save what the processors can still save.
+    pub saves_on_failure: SavesOnFailure,
     /// How snapshots are taken; `None` if none ever is.
     pub snapshots: Option<Snapshots>,
+}
+
+/// Which failures of an execution save its state, each processor's as it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SavesOnFailure {
+    /// None.
+    Never,
+    /// Want of memory.
+    OutOfMemory,
+    /// All.
+    Always,
+}
+
+impl SavesOnFailure {
+    /// Whether that failure is one of them.
+    pub(super) fn includes(self, error: &Error) -> bool {
+        match self {
+            Self::Never => false,
+            Self::OutOfMemory => error.is_out_of_memory(),
+            Self::Always => true,
+        }
+    }
 }
 
 /// How the snapshots of an execution are taken.

@@ -28,7 +28,7 @@ mod worker;
 mod tests;
 
 pub use client::{ClientEnd, ClientRows, client_sink};
-pub use engine::{Engine, EngineConfig, Execution, ExecutionRequest, Snapshots};
+pub use engine::{Engine, EngineConfig, Execution, ExecutionRequest, SavesOnFailure, Snapshots};
 pub use memory::StateMemory;
 pub use progress::Progress;
 pub use scheduler::SeededScheduler;

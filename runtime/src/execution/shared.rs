@@ -17,7 +17,7 @@ use storage::env::Failpoints;
 use super::{
     ExecutionEnd,
     barriers::{Barriers, Passed},
-    engine::Snapshots,
+    engine::{SavesOnFailure, Snapshots},
     memory::ExecutionMemory,
     signal::Signal,
     stats::{EdgeGauge, VertexGauge},
@@ -48,8 +48,8 @@ pub(super) struct Shared {
     pub(super) edges: Vec<EdgeGauge>,
     pub(super) barriers: Barriers,
     pub(super) memory: Arc<ExecutionMemory>,
-    /// Whether a failure saves what it can.
-    saves_on_failure: bool,
+    /// Which failures save what they can.
+    saves_on_failure: SavesOnFailure,
     snapshots: Option<Snapshots>,
     failpoints: Failpoints,
     pub(super) trouble: Arc<Trouble>,
@@ -72,7 +72,7 @@ pub(super) struct Shared {
 pub(super) struct Policy {
     /// Distance of light epochs, ns.
     pub(super) epoch_interval_nanos: Option<u64>,
-    pub(super) saves_on_failure: bool,
+    pub(super) saves_on_failure: SavesOnFailure,
     pub(super) snapshots: Option<Snapshots>,
     pub(super) failpoints: Failpoints,
     pub(super) partition_count: u16,
@@ -314,7 +314,13 @@ impl Shared {
             (std::mem::take(&mut state.ended), state.error.take(), state.finished.take())
         };
         let end = match error {
-            Some(error) => ExecutionEnd::Failed(error, self.collect_what_is_left(&mut ended)),
+            Some(error) => {
+                let left = match self.saves_on_failure.includes(&error) {
+                    true => self.collect_what_is_left(&mut ended),
+                    false => VertexStates::new(),
+                };
+                ExecutionEnd::Failed(error, left)
+            }
             None if self.is_cancelled() => ExecutionEnd::Cancelled,
             None if !self.barriers.has_terminal_passed() => ExecutionEnd::Completed,
             None if self.takes_snapshots() => ExecutionEnd::Suspended(SavedStates::new()),
@@ -339,9 +345,6 @@ impl Shared {
     /// What the instances of a failed execution can still save: each as it stands, with no common
     /// cut, and without what was on its way in queues.
     fn collect_what_is_left(&self, ended: &mut [EndedInstance]) -> VertexStates {
-        if !self.saves_on_failure {
-            return Vec::new();
-        }
         for instance in ended.iter_mut().filter(|instance| instance.saved.is_none()) {
             let name = &self.vertices[instance.at.0].vertex;
             let saved = guarded(name, || save(&mut *instance.processor, 0));

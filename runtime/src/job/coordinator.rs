@@ -3,10 +3,12 @@
 //!
 //! ```text
 //!   create ─► NOT_RUNNING ─► STARTING ─► RUNNING ─► COMPLETING ─► COMPLETED
-//!                  ▲            │          │  └──────────────────► FAILED
-//!                  │ resume     │ cannot   │ suspend, restart, suspendOnFailure
+//!                  ▲            │          │  └──────────────────► FAILED ◄─ timeout, from anywhere
+//!                  │ resume     │ cannot   │ suspend, restart, suspendOnFailure, out of memory
 //!                  └─────── SUSPENDED ◄────┴─ (restart goes on to NOT_RUNNING, and so does an
-//!                                              execution that was lost)
+//!                            │     ▲           execution that was lost)
+//!                            ▼     │ export
+//!                      SUSPENDED_EXPORTING_SNAPSHOT
 //! ```
 //! Each start has a number. An event of another execution than the present one is old news and is
 //! ignored, so events may arrive late, twice, or in the wrong order; the news of a start may be lost,
@@ -30,6 +32,12 @@ pub enum Request {
     Restart,
     /// Stop and forget.
     Drop,
+    /// Give the next snapshot, or the last one of a job that stands still, a name.
+    Export,
+    /// Stop with a last snapshot, give it a name, and forget the job.
+    DropExported,
+    /// Other options, put in force by the next start.
+    Alter,
 }
 
 /// What happened.
@@ -45,6 +53,10 @@ pub enum Event {
     StartFailed(u64, Error),
     /// The execution has ended and is freed.
     Ended(u64, End),
+    /// What was to be exported is, or cannot be.
+    Exported(Ticket, Result<()>),
+    /// The job's time is up: with this error.
+    TimedOut(Error),
     /// The member shuts down.
     Closed,
 }
@@ -56,6 +68,8 @@ pub enum End {
     Completed,
     /// With its state saved.
     Suspended,
+    /// As asked, but what it held could not be saved: it goes on from the snapshot before.
+    Unsaved(Error),
     /// Cancelled.
     Cancelled,
     /// Failed.
@@ -73,6 +87,12 @@ pub enum Action {
     Suspend(u64),
     /// Cancel.
     Cancel(u64),
+    /// Take a snapshot of the present execution and export it; answer `Exported`.
+    ExportNext(Ticket),
+    /// Export the newest good snapshot; answer `Exported`.
+    ExportNewest(Ticket),
+    /// Take over the new options.
+    Alter(Ticket),
     /// Remove the record and everything kept.
     Forget,
     /// Tell who waits.
@@ -92,6 +112,8 @@ enum Phase {
     Stopping { execution: u64, is_started: bool, goal: Goal },
     /// Waits for RESUME or DROP.
     Suspended,
+    /// Waits for `Exported`; then it is suspended again, or dropped, or its time is up.
+    Exporting { ticket: Ticket, is_dropped: bool, timed_out: Option<Error> },
     /// FAILED or COMPLETED; waits for DROP.
     Terminal(JobStatus),
     /// Dropped.
@@ -111,6 +133,9 @@ enum Goal {
     Suspend(Ticket),
     Restart(Ticket),
     Drop(Vec<Ticket>),
+    /// Export the last snapshot, then drop.
+    Export(Ticket),
+    Fail(Error),
     Close,
 }
 
@@ -122,14 +147,31 @@ pub struct JobCoordinator {
     suspends_on_failure: bool,
     phase: Phase,
     execution_last: u64,
+    /// Who waits for an export that does not change the phase.
+    exports: Vec<Export>,
     actions: Vec<Action>,
+}
+
+#[derive(Debug)]
+struct Export {
+    ticket: Ticket,
+    /// The execution whose next snapshot it is; `None` of a job that has failed.
+    execution: Option<u64>,
+    /// Whether the job is dropped then.
+    is_dropped: bool,
 }
 
 impl JobCoordinator {
     /// Of a job that was just recorded.
     pub fn new(name: String, suspends_on_failure: bool) -> Self {
         let phase = Phase::NotRunning;
-        Self { name, suspends_on_failure, phase, execution_last: 0, actions: Vec::new() }
+        let (exports, actions) = (Vec::new(), Vec::new());
+        Self { name, suspends_on_failure, phase, execution_last: 0, exports, actions }
+    }
+
+    /// Whether a failure suspends it from now on.
+    pub fn set_suspends_on_failure(&mut self, suspends_on_failure: bool) {
+        self.suspends_on_failure = suspends_on_failure;
     }
 
     /// The execution that runs, is starting or is stopping.
@@ -152,6 +194,8 @@ impl JobCoordinator {
                 self.start_failed(error);
             }
             Event::Ended(execution, end) if self.execution() == Some(execution) => self.ended(end),
+            Event::Exported(ticket, outcome) => self.exported(ticket, outcome),
+            Event::TimedOut(error) => self.timed_out(error),
             Event::Closed => self.closed(),
             // Of an execution that is over.
             Event::Started(_) | Event::StartFailed(..) | Event::Ended(..) => (),
@@ -167,10 +211,8 @@ impl JobCoordinator {
     }
 
     fn requested(&mut self, ticket: Ticket, request: Request) {
-        if request == Request::Drop {
-            return self.drop(ticket);
-        }
         match (&self.phase, request) {
+            (_, Request::Drop) => self.drop(ticket),
             (Phase::Running { execution }, Request::Suspend | Request::Restart) => {
                 let execution = *execution;
                 self.actions.push(Action::Suspend(execution));
@@ -184,16 +226,112 @@ impl JobCoordinator {
                 self.set_status(JobStatus::NotRunning);
                 self.start(Some(ticket), Origin::Resume);
             }
-            (Phase::Stopping { .. }, _) => self.refuse(ticket, "is already stopping"),
-            (phase, Request::Resume) => {
-                let text = format!("is {}, not SUSPENDED", status(phase).word());
-                self.refuse(ticket, &text);
+            (Phase::Suspended, Request::Alter) => {
+                self.actions.push(Action::Alter(ticket));
+                self.answer(ticket, Ok(()));
             }
+            (Phase::Running { execution }, Request::Export) => {
+                let (execution, is_dropped) = (Some(*execution), false);
+                self.exports.push(Export { ticket, execution, is_dropped });
+                self.actions.push(Action::ExportNext(ticket));
+            }
+            (Phase::Running { execution }, Request::DropExported) => {
+                let execution = *execution;
+                self.actions.push(Action::Suspend(execution));
+                let goal = Goal::Export(ticket);
+                self.phase = Phase::Stopping { execution, is_started: true, goal };
+            }
+            (Phase::Suspended, Request::Export | Request::DropExported) => {
+                self.export_suspended(ticket, request == Request::DropExported);
+            }
+            (Phase::Terminal(JobStatus::Failed), Request::Export | Request::DropExported) => {
+                let is_dropped = request == Request::DropExported;
+                self.exports.push(Export { ticket, execution: None, is_dropped });
+                self.actions.push(Action::ExportNewest(ticket));
+            }
+            (Phase::Stopping { .. }, _) => self.refuse(ticket, "is already stopping"),
             (phase, _) => {
-                let text = format!("is {}, not RUNNING", status(phase).word());
+                let needed = match request {
+                    Request::Resume | Request::Alter => "SUSPENDED",
+                    Request::Export | Request::DropExported => "RUNNING, SUSPENDED or FAILED",
+                    Request::Suspend | Request::Restart | Request::Drop => "RUNNING",
+                };
+                let text = format!("is {}, not {needed}", status(phase).word());
                 self.refuse(ticket, &text);
             }
         }
+    }
+
+    /// Exports the last snapshot of a suspended job.
+    fn export_suspended(&mut self, ticket: Ticket, is_dropped: bool) {
+        self.phase = Phase::Exporting { ticket, is_dropped, timed_out: None };
+        self.set_status(JobStatus::SuspendedExportingSnapshot);
+        self.actions.push(Action::ExportNewest(ticket));
+    }
+
+    fn exported(&mut self, ticket: Ticket, outcome: Result<()>) {
+        if let Some(position) = self.exports.iter().position(|export| export.ticket == ticket) {
+            let export = self.exports.remove(position);
+            match export.is_dropped && outcome.is_ok() {
+                true => self.forget(vec![ticket]),
+                false => self.answer(ticket, outcome),
+            }
+            return;
+        }
+        let Phase::Exporting { ticket: present, is_dropped, timed_out } = &mut self.phase else {
+            return;
+        };
+        if *present != ticket {
+            return;
+        }
+        let (is_dropped, timed_out) = (*is_dropped, timed_out.take());
+        self.phase = Phase::Suspended;
+        self.set_status(JobStatus::Suspended);
+        match is_dropped && outcome.is_ok() {
+            true => self.forget(vec![ticket]),
+            false => {
+                if let Some(error) = timed_out {
+                    self.timed_out(error);
+                }
+                self.answer(ticket, outcome);
+            }
+        }
+    }
+
+    fn timed_out(&mut self, error: Error) {
+        match &mut self.phase {
+            Phase::NotRunning | Phase::Suspended => self.fail(&error),
+            Phase::Starting { execution, ticket, .. } => {
+                let (execution, ticket) = (*execution, *ticket);
+                self.answer_if(ticket, Err(error.clone()));
+                let goal = Goal::Fail(error);
+                self.phase = Phase::Stopping { execution, is_started: false, goal };
+            }
+            Phase::Running { execution } => {
+                let execution = *execution;
+                self.actions.push(Action::Cancel(execution));
+                let goal = Goal::Fail(error);
+                self.phase = Phase::Stopping { execution, is_started: true, goal };
+            }
+            Phase::Stopping { execution, is_started, goal } => {
+                let (execution, is_started) = (*execution, *is_started);
+                if let Goal::Suspend(ticket) | Goal::Restart(ticket) | Goal::Export(ticket) = *goal
+                {
+                    *goal = Goal::Fail(error.clone());
+                    self.answer(ticket, Err(error));
+                    if is_started {
+                        self.actions.push(Action::Cancel(execution));
+                    }
+                }
+            }
+            Phase::Exporting { timed_out, .. } => *timed_out = Some(error),
+            Phase::Terminal(_) | Phase::Forgotten => (),
+        }
+    }
+
+    fn fail(&mut self, error: &Error) {
+        self.actions.push(Action::SetStatus(JobStatus::Failed, Some(error.into())));
+        self.phase = Phase::Terminal(JobStatus::Failed);
     }
 
     fn drop(&mut self, ticket: Ticket) {
@@ -204,6 +342,12 @@ impl JobCoordinator {
             }
             Phase::NotRunning | Phase::Suspended | Phase::Terminal(_) => {
                 self.forget(vec![ticket]);
+            }
+            Phase::Exporting { .. } => {
+                self.refuse(
+                    ticket,
+                    "is SUSPENDED_EXPORTING_SNAPSHOT; it can be dropped after that",
+                );
             }
             Phase::Stopping { goal: Goal::Drop(tickets), .. } => tickets.push(ticket),
             Phase::Running { execution } => {
@@ -223,7 +367,9 @@ impl JobCoordinator {
             Phase::Stopping { execution, is_started, goal } => {
                 let (execution, is_started) = (*execution, *is_started);
                 let before = std::mem::replace(goal, Goal::Drop(vec![ticket]));
-                if let Goal::Suspend(waiting) | Goal::Restart(waiting) = before {
+                if let Goal::Suspend(waiting) | Goal::Restart(waiting) | Goal::Export(waiting) =
+                    before
+                {
                     self.refuse(waiting, "was dropped");
                 }
                 if is_started {
@@ -244,7 +390,7 @@ impl JobCoordinator {
             Phase::Stopping { execution, is_started, goal } if !*is_started => {
                 *is_started = true;
                 let execution = *execution;
-                if matches!(goal, Goal::Close) {
+                if matches!(goal, Goal::Close | Goal::Fail(_)) {
                     self.set_status(JobStatus::Running);
                 }
                 self.actions.push(Action::Cancel(execution));
@@ -268,6 +414,7 @@ impl JobCoordinator {
                 self.answer_if(ticket, Err(error));
             }
             Phase::Stopping { goal: Goal::Drop(tickets), .. } => self.forget(tickets),
+            Phase::Stopping { goal: Goal::Fail(error), .. } => self.fail(&error),
             Phase::Stopping { is_started: false, .. } => self.set_status(JobStatus::NotRunning),
             // A start that had succeeded cannot fail: an event that was never sent.
             before => self.phase = before,
@@ -279,12 +426,45 @@ impl JobCoordinator {
             // The news of the start is still on its way, or lost.
             self.started();
         }
+        let over = |export: &mut Export| export.execution.is_some();
+        for export in self.exports.extract_if(.., over).collect::<Vec<_>>() {
+            self.refuse(export.ticket, "ended before its snapshot was exported");
+        }
         match std::mem::replace(&mut self.phase, Phase::NotRunning) {
             Phase::Stopping { goal: Goal::Drop(tickets), .. } => self.forget(tickets),
             Phase::Stopping { goal: Goal::Suspend(ticket), .. } => self.stopped(end, Some(ticket)),
             Phase::Stopping { goal: Goal::Restart(ticket), .. } => match end {
-                End::Suspended | End::Failed(Error::Lost(_)) => self.start_again(Some(ticket)),
+                End::Suspended | End::Unsaved(_) | End::Failed(Error::Lost(_)) => {
+                    self.start_again(Some(ticket));
+                }
                 end => self.stopped(end, Some(ticket)),
+            },
+            Phase::Stopping { goal: Goal::Export(ticket), .. } => match end {
+                End::Suspended => {
+                    self.set_status(JobStatus::Suspended);
+                    self.export_suspended(ticket, true);
+                }
+                End::Failed(Error::Lost(_)) => {
+                    self.refuse(
+                        ticket,
+                        "was lost before its snapshot was exported; it starts again",
+                    );
+                    self.start_again(None);
+                }
+                End::Unsaved(error) => {
+                    self.stopped(End::Unsaved(error.clone()), None);
+                    self.answer(ticket, Err(error));
+                }
+                end => self.stopped(end, Some(ticket)),
+            },
+            Phase::Stopping { goal: Goal::Fail(error), is_started, .. } => match end {
+                End::Completed => {
+                    if !is_started {
+                        self.set_status(JobStatus::Running);
+                    }
+                    self.stopped(end, None);
+                }
+                _ => self.fail(&error),
             },
             Phase::Stopping { goal: Goal::Close, is_started, .. } => {
                 if !is_started {
@@ -315,11 +495,15 @@ impl JobCoordinator {
                 self.set_status(JobStatus::Suspended);
                 (Phase::Suspended, Ok(()))
             }
+            End::Unsaved(error) => {
+                self.actions.push(Action::SetStatus(JobStatus::Suspended, Some((&error).into())));
+                (Phase::Suspended, Ok(()))
+            }
             End::Cancelled => {
                 self.set_status(JobStatus::NotRunning);
                 (Phase::NotRunning, Err(Error::Cancelled))
             }
-            End::Failed(error) if self.suspends_on_failure => {
+            End::Failed(error) if self.suspends_on_failure || error.is_out_of_memory() => {
                 self.actions.push(Action::SetStatus(JobStatus::Suspended, Some((&error).into())));
                 (Phase::Suspended, Err(error))
             }
@@ -348,7 +532,8 @@ impl JobCoordinator {
             }
             Phase::Stopping { execution, is_started, goal } => {
                 let execution = *execution;
-                if let Goal::Suspend(ticket) | Goal::Restart(ticket) = *goal {
+                if let Goal::Suspend(ticket) | Goal::Restart(ticket) | Goal::Export(ticket) = *goal
+                {
                     *goal = Goal::Close;
                     let is_started = *is_started;
                     self.answer(ticket, Err(Error::Cancelled));
@@ -372,6 +557,9 @@ impl JobCoordinator {
     fn forget(&mut self, tickets: Vec<Ticket>) {
         self.phase = Phase::Forgotten;
         self.actions.push(Action::Forget);
+        for export in std::mem::take(&mut self.exports) {
+            self.refuse(export.ticket, "was dropped");
+        }
         tickets.into_iter().for_each(|ticket| self.answer(ticket, Ok(())));
     }
 
@@ -405,6 +593,7 @@ fn status(phase: &Phase) -> JobStatus {
         Phase::Starting { .. } => JobStatus::Starting,
         Phase::Running { .. } | Phase::Stopping { .. } => JobStatus::Running,
         Phase::Suspended => JobStatus::Suspended,
+        Phase::Exporting { .. } => JobStatus::SuspendedExportingSnapshot,
         Phase::Terminal(status) => *status,
     }
 }

@@ -73,6 +73,12 @@ impl World {
                 }
                 Action::Suspend(execution) => drop(self.stopping.entry(execution).or_insert(false)),
                 Action::Cancel(execution) => drop(self.stopping.insert(execution, true)),
+                Action::ExportNext(ticket) | Action::ExportNewest(ticket) => {
+                    assert!(!self.is_forgotten);
+                    let outcome = if self.one_of(3) { Err(Error::Cancelled) } else { Ok(()) };
+                    self.on_the_way.push(Event::Exported(ticket, outcome));
+                }
+                Action::Alter(ticket) => assert!(self.unanswered.contains(&ticket)),
                 Action::Forget => {
                     assert!(self.live.is_empty(), "forgotten while it runs");
                     assert!(!self.is_forgotten, "forgotten twice");
@@ -91,7 +97,8 @@ impl World {
         let (dice, coin) = (self.one_of(4), self.one_of(2));
         let end = match self.stopping.get(&execution) {
             Some(true) => End::Cancelled,
-            Some(false) if !dice => End::Suspended,
+            Some(false) if !dice && coin => End::Suspended,
+            Some(false) if !dice => End::Unsaved(Error::Limit("full".to_owned())),
             _ if coin => End::Completed,
             _ => End::Failed(Error::Internal("broken".to_owned())),
         };
@@ -103,13 +110,20 @@ impl World {
 
     fn request_something(&mut self) {
         let ticket = self.ticket();
-        let request = match self.rng.next_u64() % 12 {
+        let request = match self.rng.next_u64() % 18 {
             0..4 => Request::Suspend,
             4..8 => Request::Resume,
             8..11 => Request::Restart,
+            11..15 => Request::Export,
+            15 => Request::Alter,
+            16 => Request::DropExported,
             _ => Request::Drop,
         };
         self.deliver(Event::Requested(ticket, request));
+        if self.one_of(50) {
+            let error = Error::User { code: "57014", message: "it is late".to_owned() };
+            self.deliver(Event::TimedOut(error));
+        }
     }
 
     /// Delivers any event on its way, maybe twice; a `Started` may get lost once its execution ended.
@@ -160,15 +174,20 @@ fn every_request_is_answered_and_one_execution_runs_whatever_the_order_of_events
             }
             seen.insert(world.status.word());
         }
-        let ticket = world.ticket();
-        world.deliver(Event::Requested(ticket, Request::Drop));
-        world.settle();
+        // The first is refused if a snapshot is being exported.
+        for _ in 0..2 {
+            let ticket = world.ticket();
+            world.deliver(Event::Requested(ticket, Request::Drop));
+            world.settle();
+        }
         assert!(world.is_forgotten, "seed {seed}: a dropped job stays");
         assert!(world.live.is_empty(), "seed {seed}: it still runs");
         assert!(world.unanswered.is_empty(), "seed {seed}: {:?} wait", world.unanswered);
     }
     let words: Vec<_> = seen.into_iter().collect();
-    assert_eq!(words, ["COMPLETED", "FAILED", "RUNNING", "STARTING", "SUSPENDED"]);
+    let all = ["COMPLETED", "FAILED", "RUNNING", "STARTING", "SUSPENDED"];
+    assert_eq!(words[..5], all);
+    assert_eq!(words[5..], ["SUSPENDED_EXPORTING_SNAPSHOT"]);
 }
 
 #[test]
@@ -207,4 +226,246 @@ fn requests_in_the_wrong_state_are_refused_by_name() {
     assert_eq!(refusal(&mut coordinator, Request::Restart), "job \"j\" is already stopping");
     coordinator.step(Event::Ended(1, End::Failed(Error::Cancelled)));
     assert_eq!(refusal(&mut coordinator, Request::Resume), "job \"j\" is FAILED, not SUSPENDED");
+}
+
+/// A job in each of the states that `hazelcast` knows, and those in between.
+fn job_that_is(state: &str) -> JobCoordinator {
+    let mut coordinator = JobCoordinator::new("j".to_owned(), false);
+    let broken = || End::Failed(Error::User { code: "22012", message: "no".to_owned() });
+    let request = |request| Event::Requested(1, request);
+    let suspended = || vec![request(Request::Suspend), Event::Ended(1, End::Suspended)];
+    let mut events = vec![Event::Created(0)];
+    if state != "STARTING" {
+        events.push(Event::Started(1));
+    }
+    events.extend(match state {
+        "STARTING" | "RUNNING" => vec![],
+        "suspending" => vec![request(Request::Suspend)],
+        "SUSPENDED" => suspended(),
+        "exporting" => [suspended(), vec![request(Request::Export)]].concat(),
+        "NOT_RUNNING" => vec![Event::Closed, Event::Ended(1, End::Cancelled)],
+        "FAILED" => vec![Event::Ended(1, broken())],
+        "COMPLETED" => vec![Event::Ended(1, End::Completed)],
+        "dropped" => vec![request(Request::Drop), Event::Ended(1, End::Cancelled)],
+        other => panic!("{other}"),
+    });
+    for event in events {
+        coordinator.step(event);
+    }
+    coordinator
+}
+
+/// Actions as words; who had waited before is ticket 1, who asks now is 2.
+fn words_of(actions: &[Action]) -> String {
+    let word = |action: &Action| match action {
+        Action::SetStatus(status, None) => status.word().to_owned(),
+        Action::SetStatus(status, Some(error)) => format!("{}({})", status.word(), error.code),
+        Action::Start(_) => "start".to_owned(),
+        Action::Suspend(_) => "stop".to_owned(),
+        Action::Cancel(_) => "cancel".to_owned(),
+        Action::ExportNext(_) => "export-next".to_owned(),
+        Action::ExportNewest(_) => "export-newest".to_owned(),
+        Action::Alter(_) => "alter".to_owned(),
+        Action::Forget => "forget".to_owned(),
+        Action::Answer(2, Ok(())) => "ok".to_owned(),
+        Action::Answer(2, Err(error)) => error.to_string().replace("job \"j\" ", ""),
+        Action::Answer(ticket, answer) => {
+            format!("{ticket}:{}", answer.as_ref().map_or_else(Error::sqlstate, |()| "ok"))
+        }
+    };
+    actions.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn every_request_in_every_state_does_what_the_table_says() {
+    use Request::{Alter, Drop, DropExported, Export, Restart, Resume, Suspend};
+    let requests = [Suspend, Restart, Resume, Alter, Export, DropExported, Drop];
+    let refused = |status: &str| {
+        let no = |needed: &str| format!("is {status}, not {needed}");
+        let exportable = "RUNNING, SUSPENDED or FAILED";
+        let (running, suspended) = ("RUNNING", "SUSPENDED");
+        [running, running, suspended, suspended, exportable, exportable].map(no)
+    };
+    // What stands for a refusal because of the status is left out.
+    let table = [
+        ("NOT_RUNNING", ["", "", "", "", "", "", "forget ok"]),
+        ("STARTING", ["", "", "", "", "", "", "0:55000"]),
+        ("RUNNING", ["stop", "stop", "", "", "export-next", "stop", "cancel"]),
+        ("suspending", ["is already stopping"; 6].chain("1:55000 cancel")),
+        (
+            "SUSPENDED",
+            [
+                "",
+                "",
+                "NOT_RUNNING STARTING start",
+                "alter ok",
+                "SUSPENDED_EXPORTING_SNAPSHOT export-newest",
+                "SUSPENDED_EXPORTING_SNAPSHOT export-newest",
+                "forget ok",
+            ],
+        ),
+        (
+            "exporting",
+            [
+                "",
+                "",
+                "",
+                "",
+                "",
+                "",
+                "is SUSPENDED_EXPORTING_SNAPSHOT; it can be dropped after that",
+            ],
+        ),
+        ("FAILED", ["", "", "", "", "export-newest", "export-newest", "forget ok"]),
+        ("COMPLETED", ["", "", "", "", "", "", "forget ok"]),
+    ];
+    for (state, effects) in table {
+        let status = if state == "exporting" { "SUSPENDED_EXPORTING_SNAPSHOT" } else { state };
+        for (position, (request, effect)) in requests.into_iter().zip(effects).enumerate() {
+            let actions = job_that_is(state).step(Event::Requested(2, request));
+            let refusal = refused(status).get(position).cloned().unwrap_or_default();
+            let expected = if effect.is_empty() { refusal } else { effect.to_owned() };
+            assert_eq!(words_of(&actions), expected, "{request:?} of a job that is {state}");
+        }
+    }
+}
+
+/// A row of refusals, and what comes last.
+trait Chain {
+    fn chain(self, last: &'static str) -> [&'static str; 7];
+}
+
+impl Chain for [&'static str; 6] {
+    fn chain(self, last: &'static str) -> [&'static str; 7] {
+        let [a, b, c, d, e, f] = self;
+        [a, b, c, d, e, f, last]
+    }
+}
+
+#[test]
+fn every_end_of_an_execution_leads_where_the_table_says() {
+    let late = || Error::User { code: "57014", message: "late".to_owned() };
+    let broken = || Error::User { code: "22012", message: "no".to_owned() };
+    let request = |request| vec![Event::Requested(2, request)];
+    let again = "NOT_RUNNING STARTING start";
+    let wanted: [(Vec<Event>, [&str; 6]); 6] = [
+        (
+            vec![],
+            [
+                "COMPLETING COMPLETED",
+                "SUSPENDED",
+                "SUSPENDED(53200)",
+                "FAILED(22012)",
+                "SUSPENDED(53200)",
+                again,
+            ],
+        ),
+        (
+            request(Request::Suspend),
+            [
+                "COMPLETING COMPLETED has completed",
+                "SUSPENDED ok",
+                "SUSPENDED(53200) ok",
+                "FAILED(22012) no",
+                "SUSPENDED(53200) full",
+                "SUSPENDED ok",
+            ],
+        ),
+        (
+            request(Request::Restart),
+            [
+                "COMPLETING COMPLETED has completed",
+                again,
+                again,
+                "FAILED(22012) no",
+                "SUSPENDED(53200) full",
+                again,
+            ],
+        ),
+        (
+            request(Request::DropExported),
+            [
+                "COMPLETING COMPLETED has completed",
+                "SUSPENDED SUSPENDED_EXPORTING_SNAPSHOT export-newest",
+                "SUSPENDED(53200) full",
+                "FAILED(22012) no",
+                "SUSPENDED(53200) full",
+                "was lost before its snapshot was exported; it starts again NOT_RUNNING STARTING \
+                 start",
+            ],
+        ),
+        (
+            [request(Request::Export), request(Request::Drop)].concat(),
+            ["ended before its snapshot was exported forget ok"; 6],
+        ),
+        (
+            vec![Event::TimedOut(late())],
+            [
+                "COMPLETING COMPLETED",
+                "FAILED(57014)",
+                "FAILED(57014)",
+                "FAILED(57014)",
+                "FAILED(57014)",
+                "FAILED(57014)",
+            ],
+        ),
+    ];
+    let ends = [
+        End::Completed,
+        End::Suspended,
+        End::Unsaved(Error::Limit("full".to_owned())),
+        End::Failed(broken()),
+        End::Failed(Error::Limit("full".to_owned())),
+        End::Failed(Error::Lost("gone".to_owned())),
+    ];
+    for (before, effects) in wanted {
+        for (end, effect) in ends.iter().zip(effects) {
+            let mut coordinator = job_that_is("RUNNING");
+            before.iter().for_each(|event| drop(coordinator.step(event.clone())));
+            let actions = coordinator.step(Event::Ended(1, end.clone()));
+            assert_eq!(words_of(&actions), effect, "{end:?} after {before:?}");
+        }
+    }
+}
+
+#[test]
+fn an_export_ends_where_it_began_and_a_drop_follows_only_a_good_one() {
+    let export = |request, outcome: Result<()>| {
+        let mut coordinator = job_that_is("SUSPENDED");
+        coordinator.step(Event::Requested(2, request));
+        words_of(&coordinator.step(Event::Exported(2, outcome)))
+    };
+    let damaged = || Err(Error::Limit("damaged".to_owned()));
+    assert_eq!(export(Request::Export, Ok(())), "SUSPENDED ok");
+    assert_eq!(export(Request::Export, damaged()), "SUSPENDED damaged");
+    assert_eq!(export(Request::DropExported, Ok(())), "SUSPENDED forget ok");
+    assert_eq!(export(Request::DropExported, damaged()), "SUSPENDED damaged");
+}
+
+#[test]
+fn a_job_whose_time_is_up_fails_in_every_state() {
+    let late = || Error::User { code: "57014", message: "late".to_owned() };
+    let effects = [
+        ("NOT_RUNNING", "FAILED(57014)"),
+        ("STARTING", "0:57014"),
+        ("RUNNING", "cancel"),
+        ("suspending", "1:57014 cancel"),
+        ("SUSPENDED", "FAILED(57014)"),
+        ("exporting", ""),
+        ("FAILED", ""),
+        ("COMPLETED", ""),
+        ("dropped", ""),
+    ];
+    for (state, effect) in effects {
+        let actions = job_that_is(state).step(Event::TimedOut(late()));
+        assert_eq!(words_of(&actions), effect, "of a job that is {state}");
+    }
+    let mut starting = job_that_is("STARTING");
+    starting.step(Event::TimedOut(late()));
+    assert_eq!(words_of(&starting.step(Event::Started(1))), "RUNNING cancel");
+    assert_eq!(words_of(&starting.step(Event::Ended(1, End::Cancelled))), "FAILED(57014)");
+    let mut exporting = job_that_is("exporting");
+    exporting.step(Event::TimedOut(late()));
+    let actions = exporting.step(Event::Exported(1, Ok(())));
+    assert_eq!(words_of(&actions), "SUSPENDED FAILED(57014) 1:ok");
 }

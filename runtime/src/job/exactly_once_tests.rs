@@ -14,16 +14,16 @@ use super::{
 use crate::execution::EngineConfig;
 
 /// Ids of a run, from two sources; some twenty snapshots long.
-const IDS: i64 = 4_000;
+pub(super) const IDS: i64 = 4_000;
 const SEEDS_DEFAULT: u64 = 1;
 
-struct Bench {
-    job: TestJob,
-    jobs: Arc<Jobs>,
+pub(super) struct Bench {
+    pub(super) job: TestJob,
+    pub(super) jobs: Arc<Jobs>,
 }
 
 impl Bench {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let grid = Grid::open(GridConfig::default(), Env::real()).unwrap();
         let config = EngineConfig { worker_count: 2, queue_capacity: 2, ..EngineConfig::default() };
         let engine = Engine::start(config, Arc::clone(&grid)).unwrap();
@@ -34,13 +34,13 @@ impl Bench {
         Self { job, jobs }
     }
 
-    fn create(&self) {
+    pub(super) fn create(&self) {
         self.jobs.create(self.job.request(), self.job.dag()).unwrap();
     }
 
     /// Waits until the job has completed; whatever suspends it is resumed.
     #[track_caller]
-    fn complete(&self, what: &str) {
+    pub(super) fn complete(&self, what: &str) {
         for _ in 0..30_000 {
             match self.job.record().status {
                 JobStatus::Completed => return,
@@ -53,7 +53,7 @@ impl Bench {
     }
 }
 
-fn seeds() -> u64 {
+pub(super) fn seeds() -> u64 {
     std::env::var("TIDEWATER_SEEDS")
         .ok()
         .and_then(|text| text.parse().ok())

@@ -1,43 +1,32 @@
-//! `Jobs`: the shell around the job coordinators. It plans, starts and stops executions, submits
-//! statuses to the control log and keeps, in memory, what a suspended job without a guarantee saved.
-//! A job with a guarantee goes on from its newest good snapshot, whatever ended the last execution.
+//! `Jobs`: all jobs of the cluster by name, and what users ask of them. Each request is handed to the
+//! job's shell and waits for its answer; what becomes of it is decided by the job's coordinator.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Mutex, RwLock};
 use storage::{
     Grid,
-    cluster::control::{
-        Command, JobError, JobRecord, JobSnapshots, JobStatus, ObjectId, SnapshotCommand,
-    },
-    snapshot::SnapshotChunk,
+    cluster::control::{Command, JobError, JobRecord, JobSnapshots, JobStatus, ObjectId},
 };
 
 use super::{
-    backstage::{Backstage, Tell, Threads},
-    coordinator::{Action, End, Event, JobCoordinator, Request, Ticket},
+    backstage::{Backstage, Threads},
+    coordinator::{Event, Request},
     options::{Guarantee, JobOptions},
-    snapshot_thread::{ExecutionWriters, Message, SnapshotThread, Subject, settle_writers},
+    shell::{Asked, Job, State},
+    timeouts::Timeouts,
 };
 use crate::{
     Error, Result,
     dag::Dag,
-    execution::{
-        EdgeStats, Engine, Execution, ExecutionEnd, ExecutionRequest, Snapshots, VertexStats,
-    },
-    state::{StateChunk, VertexStates, chunks_of, unmixed},
+    execution::{EdgeStats, Engine, VertexStats},
+    state::VertexStates,
 };
 
-/// How long SUSPEND, RESTART and DROP wait; a source has at most 100 ms to notice, a connector a
-/// few seconds to hang up.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a shutdown waits for each job.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -49,6 +38,16 @@ pub struct Jobs {
     site: Arc<Site>,
     /// Jobs that were not dropped, by id.
     jobs: Mutex<HashMap<ObjectId, Arc<Job>>>,
+    timeouts: Timeouts,
+}
+
+/// What an exported snapshot is to be called.
+#[derive(Debug, Clone)]
+pub struct ExportName {
+    /// Name.
+    pub name: String,
+    /// Whether it takes the place of one of that name.
+    pub replace: bool,
 }
 
 /// What `CREATE JOB` asks for.
@@ -67,40 +66,12 @@ pub struct JobRequest {
 /// What every job needs.
 pub(super) struct Site {
     pub(super) grid: Arc<Grid>,
-    engine: Arc<Engine>,
-    planner: RwLock<Option<PlanJob>>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) planner: RwLock<Option<PlanJob>>,
     pub(super) backstage: Box<dyn Backstage>,
-    tickets: AtomicU64,
-}
-
-/// One job's shell.
-struct Job {
-    id: ObjectId,
-    name: Arc<str>,
-    site: Arc<Site>,
-    options: JobOptions,
-    state: Mutex<State>,
-    /// Notified when an answer is there or an execution has ended.
-    changed: Condvar,
-    /// The trouble the execution survives at present. Held while it is submitted, so that the
-    /// record shows the newest.
-    trouble: Mutex<Option<JobError>>,
-}
-
-struct State {
-    coordinator: JobCoordinator,
-    /// The dag given at creation, until the first start.
-    dag: Option<Dag>,
-    /// The present execution and its number.
-    execution: Option<(u64, Execution)>,
-    /// Takes its snapshots, if it has a guarantee.
-    snapshots: Option<Tell>,
-    /// What the last execution wrote through, with guarantee `exactlyOnce`.
-    writers: Option<ExecutionWriters>,
-    /// What the last suspended execution saved, without a guarantee.
-    kept: VertexStates,
-    answers: HashMap<Ticket, Result<()>>,
-    is_forgotten: bool,
+    pub(super) tickets: AtomicU64,
+    /// Held while exported snapshots change, until what was replaced is freed.
+    pub(super) exports: Mutex<()>,
 }
 
 impl Jobs {
@@ -111,8 +82,9 @@ impl Jobs {
 
     fn open_on(backstage: Box<dyn Backstage>, grid: Arc<Grid>, engine: Arc<Engine>) -> Arc<Self> {
         let (planner, tickets) = (RwLock::new(None), AtomicU64::new(1));
-        let site = Arc::new(Site { grid, engine, planner, backstage, tickets });
-        Arc::new(Self { site, jobs: Mutex::default() })
+        let (timeouts, exports) = (Timeouts::new(Arc::clone(&grid.env().clock)), Mutex::default());
+        let site = Arc::new(Site { grid, engine, planner, backstage, tickets, exports });
+        Arc::new(Self { site, jobs: Mutex::default(), timeouts })
     }
 
     /// Sets how SQL becomes a dag; called once at start, before the first create.
@@ -124,9 +96,20 @@ impl Jobs {
     /// the job is not there afterwards.
     pub fn create(&self, request: JobRequest, dag: Dag) -> Result<ObjectId> {
         let options = JobOptions::read(&request.options)?;
-        let control = self.site.grid.control();
-        let name: Arc<str> = request.name.as_str().into();
-        let id = control.submit(&Command::CreateJob(JobRecord {
+        let initial = options.initial_snapshot.as_ref();
+        let initial = initial.map(|name| self.site.initial(name, &dag, options.guarantee));
+        let initial = initial.transpose()?;
+        let mut snapshots = JobSnapshots::default();
+        let mut kept = VertexStates::new();
+        match &initial {
+            None => {}
+            // It takes no snapshot that could be in its place one day.
+            Some(initial) if options.guarantee == Guarantee::None => {
+                kept = self.site.read_export(initial)?;
+            }
+            Some(initial) => snapshots = JobSnapshots::from_export(initial),
+        }
+        let id = self.site.grid.control().submit(&Command::CreateJob(JobRecord {
             id: ObjectId(0),
             name: request.name.clone(),
             sql: request.sql,
@@ -138,33 +121,15 @@ impl Jobs {
             restarts: 0,
             last_error: None,
             snapshot_table: ObjectId(0),
-            snapshots: JobSnapshots::default(),
+            snapshots,
         }))?;
-        let state = State {
-            coordinator: JobCoordinator::new(request.name, options.suspends_on_failure),
-            dag: Some(dag),
-            execution: None,
-            snapshots: None,
-            writers: None,
-            kept: Vec::new(),
-            answers: HashMap::new(),
-            is_forgotten: false,
-        };
-        let site = Arc::clone(&self.site);
-        let state = Mutex::new(state);
-        let job = Arc::new(Job {
-            id,
-            name,
-            site,
-            options,
-            state,
-            changed: Condvar::new(),
-            trouble: Mutex::default(),
-        });
+        let job = Job::new(&self.site, (id, request.name), options, (dag, kept));
         self.jobs.lock().insert(id, Arc::clone(&job));
-        let outcome = job.ask("start", Event::Created);
+        let outcome = job.ask("start", Asked::Nothing, Event::Created);
         self.tidy(&job);
-        outcome.map(|()| id)
+        outcome?;
+        self.timeouts.set(&job)?;
+        Ok(id)
     }
 
     /// Stops a running job with its state kept in memory; WrongState unless it runs. Returns when
@@ -184,6 +149,48 @@ impl Jobs {
     /// Suspends and resumes.
     pub fn restart(&self, name: &str) -> Result<()> {
         self.request(name, "restart", Request::Restart)
+    }
+
+    /// Changes options of a suspended job; they are in force when it is resumed. Invalid for one
+    /// that makes no sense or cannot be changed, WrongState unless it is SUSPENDED.
+    pub fn alter(&self, name: &str, changes: BTreeMap<String, String>) -> Result<()> {
+        let job = self.job(name)?;
+        JobOptions::altered(&job.record()?.options, &changes)?;
+        self.ask(&job, "change its options", Request::Alter, Asked::Options(changes))?;
+        self.timeouts.set(&job)
+    }
+
+    /// Exports the next snapshot of a running job, or the last one of a suspended or failed one.
+    /// Returns when the exported snapshot is there; nothing is exported if this fails.
+    pub fn export(&self, name: &str, export: ExportName) -> Result<()> {
+        self.export_of(name, export, Request::Export)
+    }
+
+    /// Stops a job with a last snapshot, exports that and forgets the job. If there is no such
+    /// snapshot the job is not dropped; it is SUSPENDED, or starts again if it was lost.
+    pub fn drop_exported(&self, name: &str, export: ExportName) -> Result<()> {
+        self.export_of(name, export, Request::DropExported)
+    }
+
+    /// Drops an exported snapshot; NotFound if there is none, WrongState while a job needs it.
+    pub fn drop_export(&self, name: &str) -> Result<()> {
+        self.site.drop_export(name)
+    }
+
+    fn export_of(&self, name: &str, export: ExportName, request: Request) -> Result<()> {
+        let job = self.job(name)?;
+        if job.guarantee == Guarantee::None {
+            let message = format!(
+                "a snapshot of job \"{name}\", whose processingGuarantee is 'none', is not supported"
+            );
+            return Err(Error::Invalid { code: "0A000", message });
+        }
+        let is_taken = self.site.grid.control().state().exports.contains_key(&export.name);
+        if is_taken && !export.replace {
+            let (kind, name) = ("snapshot", export.name);
+            return Err(storage::Error::AlreadyExists { kind, name }.into());
+        }
+        self.ask(&job, "export a snapshot", request, Asked::Export(export))
     }
 
     /// Cancels whatever runs and forgets the job. Returns when nothing of it runs any more.
@@ -234,18 +241,26 @@ impl Jobs {
     }
 
     fn request(&self, name: &str, verb: &str, request: Request) -> Result<()> {
+        self.ask(&self.job(name)?, verb, request, Asked::Nothing)
+    }
+
+    fn ask(&self, job: &Arc<Job>, verb: &str, request: Request, asked: Asked) -> Result<()> {
+        let outcome = job.ask(verb, asked, |ticket| Event::Requested(ticket, request));
+        self.tidy(job);
+        outcome
+    }
+
+    fn job(&self, name: &str) -> Result<Arc<Job>> {
         let missing = || storage::Error::NotFound { kind: "job", name: name.to_owned() };
         let id = self.site.grid.control().state().job(name).ok_or_else(missing)?.id;
-        let job = self.jobs.lock().get(&id).map(Arc::clone).ok_or_else(missing)?;
-        let outcome = job.ask(verb, |ticket| Event::Requested(ticket, request));
-        self.tidy(&job);
-        outcome
+        Ok(self.jobs.lock().get(&id).map(Arc::clone).ok_or_else(missing)?)
     }
 
     /// Lets go of a job that was forgotten.
     fn tidy(&self, job: &Job) {
         if job.state.lock().is_forgotten {
             self.jobs.lock().remove(&job.id);
+            self.timeouts.forget(job.id);
             self.site.grid.metrics().forget("job", &job.name);
         }
     }
@@ -256,302 +271,12 @@ impl Site {
         self.grid.env().clock.now_micros()
     }
 
-    fn submit(&self, job: &str, command: &Command) {
+    pub(super) fn submit(&self, job: &str, command: &Command) {
         if let Err(error) = self.grid.control().submit(command) {
             // Only a job that was dropped meanwhile may refuse.
             tracing::warn!(job, %error, "job command refused");
         }
     }
-}
-
-impl Job {
-    /// Sends a request and waits for its answer.
-    fn ask(self: &Arc<Self>, verb: &str, event: impl FnOnce(Ticket) -> Event) -> Result<()> {
-        let ticket = self.site.tickets.fetch_add(1, Ordering::Relaxed);
-        self.handle(event(ticket));
-        let mut state = self.state.lock();
-        let waits = |state: &mut State| !state.answers.contains_key(&ticket);
-        self.changed.wait_while_for(&mut state, waits, ANSWER_TIMEOUT);
-        state.answers.remove(&ticket).unwrap_or_else(|| {
-            let text = format!(
-                "job \"{}\" did not {verb} within {} s; it goes on trying",
-                self.name,
-                ANSWER_TIMEOUT.as_secs()
-            );
-            Err(storage::Error::WrongState(text).into())
-        })
-    }
-
-    /// Takes an event and does what follows from it, starts included, on this thread.
-    fn handle(self: &Arc<Self>, event: Event) {
-        let mut next = Some(event);
-        while let Some(event) = next {
-            next = self.step(event).map(|execution| self.start(execution));
-        }
-    }
-
-    /// Takes an event and does all that is quick; the execution to start, if any.
-    fn step(&self, event: Event) -> Option<u64> {
-        let mut state = self.state.lock();
-        let mut to_start = None;
-        for action in state.coordinator.step(event) {
-            match action {
-                Action::SetStatus(status, error) => self.set_status(status, error),
-                Action::Start(execution) => to_start = Some(execution),
-                Action::Suspend(number) => match (&state.snapshots, state.of(number)) {
-                    (Some(tell), _) => tell(Message::Stop),
-                    (None, execution) => {
-                        execution.into_iter().for_each(|one| one.suspend(0, false))
-                    }
-                },
-                Action::Cancel(number) => {
-                    state.of(number).into_iter().for_each(Execution::cancel);
-                }
-                Action::Forget => {
-                    self.site.submit(&self.name, &Command::DropJob(self.id));
-                    state.kept.clear();
-                    state.is_forgotten = true;
-                }
-                Action::Answer(ticket, answer) => drop(state.answers.insert(ticket, answer)),
-            }
-        }
-        let present = state.coordinator.execution();
-        if state.execution.as_ref().is_some_and(|(number, _)| Some(*number) != present) {
-            state.execution = None;
-            state.snapshots = None;
-        }
-        drop(state);
-        self.changed.notify_all();
-        to_start
-    }
-
-    fn set_status(&self, status: JobStatus, error: Option<JobError>) {
-        let (id, at) = (self.id, self.site.now());
-        let trouble = self.trouble.lock();
-        self.site.submit(&self.name, &Command::SetJobStatus { id, status, at, error });
-        tracing::info!(job = %self.name, status = status.word(), "job status");
-        if status == JobStatus::Running && trouble.is_some() {
-            // Going RUNNING clears the record of what went before; this trouble is younger.
-            let error = trouble.clone();
-            self.site.submit(&self.name, &Command::SetJobError { id, error });
-        }
-    }
-
-    fn set_trouble(&self, error: Option<JobError>) {
-        let mut trouble = self.trouble.lock();
-        if *trouble == error {
-            return;
-        }
-        trouble.clone_from(&error);
-        self.site.submit(&self.name, &Command::SetJobError { id: self.id, error });
-    }
-
-    /// Plans and runs; the event that came of it.
-    fn start(self: &Arc<Self>, number: u64) -> Event {
-        *self.trouble.lock() = None;
-        let launched = match self.options.guarantee {
-            Guarantee::None => self.launch(number),
-            _ => self.launch_from_snapshot(number),
-        };
-        match launched {
-            Ok(()) => Event::Started(number),
-            Err(error) => Event::StartFailed(number, error),
-        }
-    }
-
-    fn launch(self: &Arc<Self>, number: u64) -> Result<()> {
-        let dag = self.dag()?;
-        let restore = self.state.lock().kept.clone();
-        let ended = Arc::clone(self);
-        let finished = Box::new(move |end| ended.finished(number, end));
-        let execution = self.site.engine.run(self.request(dag, restore, finished, None))?;
-        let mut state = self.state.lock();
-        state.execution = Some((number, execution));
-        state.kept.clear();
-        Ok(())
-    }
-
-    /// Goes on from the newest good snapshot, if there is one.
-    fn launch_from_snapshot(self: &Arc<Self>, number: u64) -> Result<()> {
-        let dag = self.dag()?;
-        self.lost_at("start.settle")?;
-        let old = self.state.lock().writers.clone();
-        if let Some(old) = old {
-            settle_writers(&old, &*self.record()?)?;
-        }
-        self.lost_at("start.execution")?;
-        let record = self.start_execution()?;
-        self.lost_at("start.read")?;
-        let restore = self.newest_snapshot(&record)?;
-        let is_exact = self.options.guarantee == Guarantee::ExactlyOnce;
-        let writers = is_exact.then(|| ExecutionWriters {
-            execution: record.snapshots.execution_last,
-            writers: self.site.grid.job_writers(&self.name),
-            is_settled: Arc::default(),
-        });
-        self.state.lock().writers.clone_from(&writers);
-        let commits = dag.vertices.iter().any(|vertex| vertex.supplier.commits());
-        let ended = Arc::clone(self);
-        let subject = Subject {
-            site: Arc::clone(&self.site),
-            job: record,
-            interval: self.options.snapshot_interval,
-            writers: writers.clone(),
-            commits: is_exact && commits,
-        };
-        let settled = Box::new(move |end| ended.ended(number, end));
-        let tell = SnapshotThread::start(subject, settled)?;
-        let [to_end, to_take, to_await] = [(); 3].map(|()| Arc::clone(&tell));
-        let finished = Box::new(move |end| to_end(Message::Ended(end)));
-        let policy = Snapshots {
-            is_aligned: is_exact,
-            taken: Arc::new(move |id, states| to_take(Message::Taken(id, states))),
-            awaited: Arc::new(move || to_await(Message::Awaited)),
-            writers: writers.map(|of_execution| of_execution.writers),
-        };
-        let request = self.request(dag, restore, finished, Some(policy));
-        self.lost_at("start.run")?;
-        let execution = self.site.engine.run(request)?;
-        let mut state = self.state.lock();
-        state.execution = Some((number, execution.clone()));
-        // Nobody listens any more if it has already ended.
-        tell(Message::Started(execution));
-        state.snapshots = Some(tell);
-        Ok(())
-    }
-
-    fn lost_at(&self, place: &'static str) -> Result<()> {
-        match self.site.grid.env().failpoints.hit(place) {
-            true => Err(Error::Lost(place.to_owned())),
-            false => Ok(()),
-        }
-    }
-
-    /// The record in which the next execution has its number.
-    fn start_execution(&self) -> Result<Arc<JobRecord>> {
-        let control = self.site.grid.control();
-        control.submit(&Command::Snapshot(self.id, SnapshotCommand::StartExecution))?;
-        self.record()
-    }
-
-    /// The newest good snapshot that is whole. An older one does only while nothing newer has
-    /// become permanent, or when rows may repeat.
-    fn newest_snapshot(&self, record: &JobRecord) -> Result<VertexStates> {
-        let grid = &self.site.grid;
-        let mut damage = None;
-        for snapshot in record.snapshots.good.iter().rev() {
-            match grid.snapshots().read(grid, record, snapshot) {
-                Ok(chunks) => return states_of(chunks, grid.config().partition_count),
-                Err(error @ storage::Error::Damaged(_)) => {
-                    let is_final = snapshot.commits;
-                    let error = damage.get_or_insert(error);
-                    if is_final {
-                        return Err(error.clone().into());
-                    }
-                    tracing::warn!(job = %self.name, %error, "an older snapshot is tried");
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        damage.map_or(Ok(VertexStates::new()), |damage| Err(damage.into()))
-    }
-
-    fn record(&self) -> Result<Arc<JobRecord>> {
-        let missing = || storage::Error::NotFound { kind: "job", name: self.name.to_string() };
-        let record = self.site.grid.control().state().jobs.get(&self.id).map(Arc::clone);
-        Ok(record.ok_or_else(missing)?)
-    }
-
-    fn dag(&self) -> Result<Dag> {
-        if let Some(dag) = self.state.lock().dag.take() {
-            return Ok(dag);
-        }
-        let record = self.record()?;
-        let plan = self.site.planner.read().as_ref().map(Arc::clone);
-        let plan = plan.ok_or_else(|| Error::Internal("jobs have no planner".to_owned()))?;
-        plan(&record)
-    }
-
-    fn request(
-        self: &Arc<Self>,
-        dag: Dag,
-        restore: VertexStates,
-        finished: Box<dyn FnOnce(ExecutionEnd) + Send>,
-        snapshots: Option<Snapshots>,
-    ) -> ExecutionRequest {
-        let troubled = Arc::clone(self);
-        let has_guarantee = snapshots.is_some();
-        ExecutionRequest {
-            dag,
-            job_id: self.id.0,
-            job_name: Arc::clone(&self.name),
-            restore,
-            trouble: Arc::new(move |error| troubled.set_trouble(error)),
-            finished,
-            epoch_interval: None,
-            memory_max: self.options.memory_max,
-            // What is left of a failed execution is no cut: a snapshot is.
-            saves_on_failure: self.options.suspends_on_failure && !has_guarantee,
-            snapshots,
-        }
-    }
-
-    fn finished(self: &Arc<Self>, number: u64, end: ExecutionEnd) {
-        let end = match end {
-            ExecutionEnd::Completed => End::Completed,
-            ExecutionEnd::Cancelled => End::Cancelled,
-            ExecutionEnd::Failed(error, state) => {
-                self.state.lock().kept = state;
-                End::Failed(error)
-            }
-            ExecutionEnd::Suspended(saved) => {
-                let partition_count = self.site.grid.config().partition_count;
-                match chunks_of(saved, partition_count) {
-                    Ok(state) => {
-                        self.state.lock().kept = state;
-                        End::Suspended
-                    }
-                    Err(error) => End::Failed(error),
-                }
-            }
-        };
-        self.ended(number, end);
-    }
-
-    /// An execution has ended, and everything about it is settled.
-    fn ended(self: &Arc<Self>, number: u64, end: End) {
-        let Some(next) = self.step(Event::Ended(number, end)) else { return };
-        // A restart. Nobody may be waiting for it any more.
-        let job = Arc::clone(self);
-        let start = Box::new(move || {
-            let event = job.start(next);
-            job.handle(event);
-        });
-        let spawned = self.site.backstage.run(format!("tw-start-{}", self.name), start);
-        if let Err(error) = spawned {
-            self.handle(Event::StartFailed(next, error));
-        }
-    }
-}
-
-impl State {
-    /// The present execution, if it is that one.
-    fn of(&self, number: u64) -> Option<&Execution> {
-        self.execution.as_ref().filter(|(present, _)| *present == number).map(|(_, one)| one)
-    }
-}
-
-/// Chunks by vertex, in the order written.
-fn states_of(chunks: Vec<SnapshotChunk>, partition_count: u16) -> Result<VertexStates> {
-    let mut states = VertexStates::new();
-    for SnapshotChunk { vertex, tag, partition, rows } in chunks {
-        let chunks = unmixed(StateChunk { partition, tag, rows }, partition_count)?;
-        match states.last_mut() {
-            Some((last, all)) if *last == vertex => all.extend(chunks),
-            _ => states.push((vertex, chunks)),
-        }
-    }
-    Ok(states)
 }
 
 #[cfg(test)]
@@ -565,6 +290,10 @@ mod test_job;
 #[cfg(test)]
 #[path = "exactly_once_tests.rs"]
 mod exactly_once_tests;
+
+#[cfg(test)]
+#[path = "exports_tests.rs"]
+mod exports_tests;
 
 #[cfg(test)]
 #[path = "simulator_tests.rs"]

@@ -1,5 +1,7 @@
 //! Jobs on a real engine: statuses as users see them, state kept over a suspend, errors told.
 
+use std::sync::atomic::Ordering;
+
 use storage::{GridConfig, env::Env};
 
 use super::*;
@@ -270,15 +272,23 @@ fn options_that_nobody_knows_leave_no_job() {
 }
 
 #[test]
-fn a_job_that_needs_more_than_its_memory_fails() {
+fn a_job_that_needs_more_than_its_memory_is_suspended_and_goes_on_with_more() {
     let bench = bench();
-    let (dag, _collected) = counting(i64::MAX);
+    let (dag, collected) = counting(1000);
+    let again = dag.clone();
+    bench.jobs.set_planner(Arc::new(move |_| Ok(again.clone())));
     bench.create_with("j", dag, &[("maxMemory", "1 B")]).unwrap();
-    bench.wait_for("j", JobStatus::Failed);
+    bench.wait_for("j", JobStatus::Suspended);
     let error = bench.record("j").last_error.clone().unwrap();
     assert_eq!(error.code, "53200");
     let error = error.message;
     assert!(error.starts_with("job \"j\" needs ") && error.contains("may have 1 bytes"), "{error}");
+    let changes = BTreeMap::from([("maxMemory".to_owned(), "1 MB".to_owned())]);
+    bench.jobs.alter("j", changes).unwrap();
+    bench.jobs.resume("j").unwrap();
+    bench.wait_for("j", JobStatus::Completed);
+    assert_eq!(bench.record("j").last_error, None);
+    assert!(collected.rows().to_string().contains("999"), "it went on");
 }
 
 const EXACTLY_ONCE: [(&str, &str); 2] =

@@ -1,13 +1,17 @@
 //! A dag with a life: create, suspend, resume, restart, drop; runs on the coordinator only.
-//! What happens next is decided in `coordinator` and `snapshots`, two values; `jobs` and
+//! What happens next is decided in `coordinator` and `snapshots`, two values; `shell`, `launch` and
 //! `snapshot_thread` do it.
 
 mod backstage;
 mod coordinator;
+mod exports;
 mod jobs;
+mod launch;
 mod options;
+mod shell;
 mod snapshot_thread;
 mod snapshots;
+mod timeouts;
 
-pub use jobs::{JobRequest, Jobs, PlanJob};
+pub use jobs::{ExportName, JobRequest, Jobs, PlanJob};
 pub use options::{Guarantee, JobOptions};

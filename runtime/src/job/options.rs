@@ -6,23 +6,30 @@ use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 use crate::{Error, Result};
 
 /// Known options, for the error that names them.
-const BUILT: [&str; 4] =
-    [JobOptions::GUARANTEE, "snapshotIntervalMillis", "maxMemory", "suspendOnFailure"];
+const BUILT: [&str; 6] = [
+    JobOptions::GUARANTEE,
+    "snapshotIntervalMillis",
+    "initialSnapshotName",
+    "timeoutMillis",
+    "maxMemory",
+    "suspendOnFailure",
+];
+
+/// Those of them that ALTER JOB changes; the others say what the job's state is.
+const ALTERABLE: [&str; 4] =
+    ["snapshotIntervalMillis", "timeoutMillis", "maxMemory", "suspendOnFailure"];
 
 /// What `snapshotIntervalMillis` may be: a snapshot costs a few milliseconds, and a job that goes
 /// back by more than a day is restarted from nothing as well.
 const INTERVAL_MILLIS: RangeInclusive<u64> = 10..=86_400_000;
 const INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
 
+/// What `timeoutMillis` may be: up to a hundred years, so that every sum of times is one.
+const TIMEOUT_MILLIS: RangeInclusive<u64> = 0..=3_155_760_000_000;
+
 /// Options that mean something elsewhere, or will here.
-const UNBUILT: [&str; 6] = [
-    "autoScaling",
-    "splitBrainProtectionEnabled",
-    "initialSnapshotName",
-    "timeoutMillis",
-    "on_conflict",
-    "acceptMemoryTarget",
-];
+const UNBUILT: [&str; 4] =
+    ["autoScaling", "splitBrainProtectionEnabled", "on_conflict", "acceptMemoryTarget"];
 
 /// A job's options.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +38,10 @@ pub struct JobOptions {
     pub guarantee: Guarantee,
     /// Time between the beginnings of two snapshots.
     pub snapshot_interval: Duration,
+    /// Name of the exported snapshot it starts from.
+    pub initial_snapshot: Option<String>,
+    /// How long after its creation it is ended, whatever it does; without it never.
+    pub timeout: Option<Duration>,
     /// Bytes that its state and its queues may take; without it the engine's default.
     pub memory_max: Option<usize>,
     /// Whether a failure leaves it SUSPENDED, to be resumed, and not FAILED.
@@ -65,6 +76,8 @@ impl Default for JobOptions {
         Self {
             guarantee: Guarantee::None,
             snapshot_interval: INTERVAL_DEFAULT,
+            initial_snapshot: None,
+            timeout: None,
             memory_max: None,
             suspends_on_failure: false,
         }
@@ -83,6 +96,8 @@ impl JobOptions {
             match name.as_str() {
                 Self::GUARANTEE => options.guarantee = guarantee(value)?,
                 "snapshotIntervalMillis" => options.snapshot_interval = interval(value)?,
+                "initialSnapshotName" => options.initial_snapshot = Some(value.clone()),
+                "timeoutMillis" => options.timeout = timeout(value)?,
                 "maxMemory" => options.memory_max = Some(bytes(value)?),
                 "suspendOnFailure" => options.suspends_on_failure = boolean(name, value)?,
                 name if UNBUILT.contains(&name) => {
@@ -97,6 +112,26 @@ impl JobOptions {
             }
         }
         Ok(options)
+    }
+
+    /// `written` with what ALTER JOB changes in it; checked as by [`JobOptions::read`], and 0A000
+    /// for an option that a job keeps for its life.
+    pub fn altered(
+        written: &BTreeMap<String, String>,
+        changes: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>> {
+        let mut altered = written.clone();
+        altered.extend(changes.iter().map(|(name, value)| (name.clone(), value.clone())));
+        Self::read(&altered)?;
+        match changes.keys().find(|name| !ALTERABLE.contains(&name.as_str())) {
+            None => Ok(altered),
+            Some(name) => {
+                let valid = ALTERABLE.join(", ");
+                let message =
+                    format!("job option \"{name}\" cannot be changed; those that can are {valid}");
+                Err(Error::Invalid { code: "0A000", message })
+            }
+        }
     }
 }
 
@@ -120,6 +155,20 @@ fn interval(value: &str) -> Result<Duration> {
             INTERVAL_MILLIS.end()
         ),
     })
+}
+
+/// 0 is none.
+fn timeout(value: &str) -> Result<Option<Duration>> {
+    let millis = value.parse().ok().filter(|millis| TIMEOUT_MILLIS.contains(millis));
+    let millis = millis.ok_or_else(|| Error::Invalid {
+        code: "22023",
+        message: format!(
+            "job option \"timeoutMillis\" is a number from {} to {}, not '{value}'",
+            TIMEOUT_MILLIS.start(),
+            TIMEOUT_MILLIS.end()
+        ),
+    })?;
+    Ok((millis > 0).then(|| Duration::from_millis(millis)))
 }
 
 fn boolean(name: &str, value: &str) -> Result<bool> {

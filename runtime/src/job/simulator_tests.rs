@@ -10,7 +10,7 @@
 //!
 //! and at the end every id is in both. One seed is one run: a failing one is printed.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::atomic::Ordering};
 
 use storage::{
     GridConfig,
@@ -19,7 +19,10 @@ use storage::{
 };
 
 use super::{
-    super::snapshot_thread::SnapshotThread,
+    super::{
+        backstage::Tell,
+        snapshot_thread::{Message, SnapshotThread},
+    },
     test_job::{NAME, TestJob},
     *,
 };

@@ -22,7 +22,7 @@ use storage::{
 
 use super::{
     backstage::Tell,
-    coordinator::End,
+    coordinator::{End, Ticket},
     jobs::Site,
     snapshots::{Action, Event, SnapshotCoordinator, StartedAt},
 };
@@ -41,6 +41,8 @@ pub(super) enum Message {
     Awaited,
     /// It shall end with a snapshot.
     Stop,
+    /// The next snapshot shall be exported.
+    Export(Ticket),
     /// Every instance has saved.
     Taken(SnapshotId, Result<SavedStates>),
     /// It has ended.
@@ -84,6 +86,8 @@ pub(super) struct Subject {
     pub(super) writers: Option<ExecutionWriters>,
     /// Whether a sink's writes become permanent with a snapshot.
     pub(super) commits: bool,
+    /// Exports a good snapshot, or tells who waits that there is none.
+    pub(super) export: Box<dyn Fn(Ticket, Result<SnapshotId>) + Send>,
 }
 
 /// One execution's snapshots.
@@ -150,6 +154,7 @@ impl SnapshotThread {
             }
             Message::Awaited => self.handle(Event::Awaited(now)),
             Message::Stop => self.handle(Event::StopWanted(now)),
+            Message::Export(ticket) => self.handle(Event::ExportWanted(ticket, now)),
             Message::Taken(id, states) => self.taken(id, states),
         }
     }
@@ -212,6 +217,18 @@ impl SnapshotThread {
                     tracing::debug!(%job, snapshot = id, %error, "not abandoned");
                 }
                 self.execution.iter().for_each(|execution| execution.abandoned(id));
+                None
+            }
+            Action::Export(ticket, snapshot) => {
+                if !self.is_lost_at("snapshot.export") {
+                    let name = &self.subject.job.name;
+                    let failed = |why| {
+                        let text = format!("the snapshot of job \"{name}\" failed: {why}");
+                        storage::Error::WrongState(text).into()
+                    };
+                    (self.subject.export)(ticket, snapshot.map_err(failed));
+                    self.is_lost_at("snapshot.exported");
+                }
                 None
             }
             Action::Free => {
@@ -338,8 +355,9 @@ impl SnapshotThread {
     fn free(&self) {
         let Some(job) = self.record() else { return };
         let good = job.snapshots.good.iter().map(|record| record.id);
-        let kept: Vec<_> = good.chain(job.snapshots.ongoing).collect();
         let grid = &self.subject.site.grid;
+        let exported = grid.control().state().exported_of(job.id);
+        let kept: Vec<_> = good.chain(job.snapshots.ongoing).chain(exported).collect();
         if let Err(error) = grid.snapshots().retain(grid, &job, &kept) {
             tracing::warn!(job = %job.name, %error, "old snapshots were not freed");
         }
@@ -384,11 +402,22 @@ impl SnapshotThread {
     }
 
     fn suspended(&mut self) -> End {
-        if let Some(Err(why)) = self.stopped.take() {
-            // The job goes on from the snapshot before.
-            tracing::warn!(job = %self.subject.job.name, why, "the last snapshot failed");
+        match self.stopped.take() {
+            Some(Err(why)) => End::Unsaved(self.not_taken(&why)),
+            _ => End::Suspended,
         }
-        End::Suspended
+    }
+
+    /// The error of a snapshot that failed: the job goes on from the one before.
+    fn not_taken(&self, why: &str) -> Error {
+        let Subject { job, .. } = &self.subject;
+        let newest = self.record().and_then(|job| job.snapshots.newest().map(|newest| newest.id));
+        let newest = newest.map_or("its beginning".to_owned(), |id| format!("snapshot {id}"));
+        let text = format!(
+            "the last snapshot of job \"{}\" failed, so it goes on from {newest}: {why}",
+            job.name
+        );
+        storage::Error::WrongState(text).into()
     }
 
     fn record(&self) -> Option<Arc<JobRecord>> {

@@ -9,13 +9,15 @@
 //!    └────────────────────────────────────────── older ones freed ◄─────────────────────────────┘
 //! ```
 //! One snapshot is under way at a time; the next is due one interval after the last one *began*, or
-//! at once when that took longer, or when sinks that have completed await it. The last snapshot of an execution is *terminal*: it is asked for
-//! by a suspend, waits for the one under way, and nothing follows it.
+//! at once when that took longer, or when sinks that have completed await it, or somebody wants it
+//! exported. The last snapshot of an execution is *terminal*: it is asked for by a suspend, waits for
+//! the one under way, and nothing follows it.
 //!
 //! What is told of another snapshot than the present one is old news and changes nothing.
 
 use storage::snapshot::SnapshotSummary;
 
+use super::coordinator::Ticket;
 use crate::item::SnapshotId;
 
 /// What happened.
@@ -29,6 +31,8 @@ pub enum Event {
     Awaited(i64),
     /// The execution shall end with a snapshot.
     StopWanted(i64),
+    /// The next snapshot that begins shall be exported; so many µs are now.
+    ExportWanted(Ticket, i64),
     /// The control state gave the snapshot this id; its barrier is not sent yet.
     Begun(SnapshotId),
     /// The control state gave none: the execution is over.
@@ -56,6 +60,8 @@ pub enum Action {
     Commit(SnapshotId, SnapshotSummary, StartedAt),
     /// Submit that it will never be.
     Abandon(SnapshotId),
+    /// Export the good snapshot (`Ok`), or say why there is none.
+    Export(Ticket, Result<SnapshotId, String>),
     /// Free what no good snapshot needs.
     Free,
     /// The terminal snapshot is good (`Ok`), or the execution ended without one.
@@ -101,6 +107,10 @@ pub struct SnapshotCoordinator {
     is_stop_wanted: bool,
     /// Whether the present snapshot is the terminal one.
     is_terminal: bool,
+    /// Exports that wait for the next snapshot to begin.
+    exports_next: Vec<Ticket>,
+    /// Exports of the present one.
+    exports: Vec<Ticket>,
     actions: Vec<Action>,
 }
 
@@ -115,6 +125,8 @@ impl SnapshotCoordinator {
             is_awaited: false,
             is_stop_wanted: false,
             is_terminal: false,
+            exports_next: Vec::new(),
+            exports: Vec::new(),
             actions: Vec::new(),
         }
     }
@@ -151,6 +163,14 @@ impl SnapshotCoordinator {
                 self.is_stop_wanted = true;
                 self.begin_if_wanted(now);
             }
+            (Phase::Over, Event::ExportWanted(ticket, _)) => {
+                let why = "the execution is over".to_owned();
+                self.actions.push(Action::Export(ticket, Err(why)));
+            }
+            (_, Event::ExportWanted(ticket, now)) => {
+                self.exports_next.push(ticket);
+                self.begin_if_wanted(now);
+            }
             (Phase::Beginning, Event::Begun(id)) if id > self.id_last => {
                 self.id_last = id;
                 self.phase = Phase::Barrier(id);
@@ -168,6 +188,8 @@ impl SnapshotCoordinator {
                 self.actions.push(Action::Commit(id, summary, self.started_at));
             }
             (Phase::Committing(present), Event::Committed(id)) if id == present => {
+                let exports = std::mem::take(&mut self.exports).into_iter();
+                self.actions.extend(exports.map(|ticket| Action::Export(ticket, Ok(id))));
                 self.actions.push(Action::Free);
                 self.concluded(Ok(id));
             }
@@ -176,6 +198,9 @@ impl SnapshotCoordinator {
                 Event::Failed(id, why),
             ) if id == present => {
                 self.actions.extend([Action::Abandon(id), Action::Free]);
+                let exports = std::mem::take(&mut self.exports).into_iter();
+                let failed = |ticket| Action::Export(ticket, Err(why.clone()));
+                self.actions.extend(exports.map(failed));
                 self.concluded(Err(why));
             }
             // Of a snapshot that is over, or too early.
@@ -188,12 +213,14 @@ impl SnapshotCoordinator {
         self.started_at = now;
         self.is_terminal = self.is_stop_wanted;
         self.is_awaited = false;
+        self.exports = std::mem::take(&mut self.exports_next);
         self.phase = Phase::Beginning;
         self.actions.push(Action::Begin);
     }
 
     fn begin_if_wanted(&mut self, now: i64) {
-        if (self.is_stop_wanted || self.is_awaited) && self.phase == Phase::Idle {
+        let is_wanted = self.is_stop_wanted || self.is_awaited || !self.exports_next.is_empty();
+        if is_wanted && self.phase == Phase::Idle {
             self.begin(now);
         }
     }
@@ -209,6 +236,9 @@ impl SnapshotCoordinator {
 
     fn over(&mut self, outcome: Result<SnapshotId, String>) {
         self.phase = Phase::Over;
+        let waiting = self.exports.drain(..).chain(self.exports_next.drain(..));
+        let over = || "the execution is over".to_owned();
+        self.actions.extend(waiting.map(|ticket| Action::Export(ticket, Err(over()))));
         if self.is_stop_wanted {
             self.actions.push(Action::Stopped(outcome));
         }

@@ -85,6 +85,38 @@ fn a_stop_whose_snapshot_fails_says_so() {
     assert_eq!(actions, [Action::Abandon(1), Action::Free, stopped]);
 }
 
+#[test]
+fn an_export_takes_the_next_snapshot_that_begins_and_has_it_begin_at_once() {
+    let mut coordinator = started();
+    assert_eq!(coordinator.step(Event::ExportWanted(7, 1001)), [Action::Begin]);
+    // The barrier of this one is on its way: it does not show what the second asker has seen.
+    assert_eq!(coordinator.step(Event::ExportWanted(8, 1002)), []);
+    coordinator.step(Event::Begun(1));
+    coordinator.step(Event::Taken(1));
+    coordinator.step(Event::Stored(1, SUMMARY));
+    let exported = [Action::Export(7, Ok(1)), Action::Free, Action::Begin];
+    assert_eq!(coordinator.step(Event::Committed(1)), exported);
+    coordinator.step(Event::Begun(2));
+    let why = || "disk full".to_owned();
+    let failed = [Action::Abandon(2), Action::Free, Action::Export(8, Err(why()))];
+    assert_eq!(coordinator.step(Event::Failed(2, why())), failed);
+    assert_eq!(coordinator.due(), Some(1101), "nobody waits any more");
+}
+
+#[test]
+fn an_export_may_be_of_the_last_snapshot_and_is_refused_after_it() {
+    let mut coordinator = started();
+    coordinator.step(Event::StopWanted(1001));
+    coordinator.step(Event::Begun(1));
+    assert_eq!(coordinator.step(Event::ExportWanted(7, 1002)), []);
+    coordinator.step(Event::Taken(1));
+    coordinator.step(Event::Stored(1, SUMMARY));
+    let over = || Err("the execution is over".to_owned());
+    let actions = coordinator.step(Event::Committed(1));
+    assert_eq!(actions, [Action::Free, Action::Export(7, over()), Action::Stopped(Ok(1))]);
+    assert_eq!(coordinator.step(Event::ExportWanted(8, 9)), [Action::Export(8, over())]);
+}
+
 /// Plays one coordinator against a control state, the news delivered late, twice, or never (then
 /// the execution is torn down and a new one started), and checks what must hold at every step.
 fn play(seed: u64) {
@@ -106,7 +138,7 @@ fn play(seed: u64) {
         outcome
     };
     let mut committed: Vec<u64> = Vec::new();
-    let mut now = 0;
+    let (mut now, mut asked) = (0, 0);
     for _ in 0..below(6) + 1 {
         apply(&mut control, SnapshotCommand::StartExecution);
         let execution = control.execution_last;
@@ -122,6 +154,10 @@ fn play(seed: u64) {
             }
             if below(40) == 0 {
                 news.push(Event::Awaited(now));
+            }
+            if below(40) == 0 {
+                asked += 1;
+                news.push(Event::ExportWanted(asked, now));
             }
             if news.is_empty() {
                 continue;
@@ -170,6 +206,12 @@ fn play(seed: u64) {
                         vec![]
                     }
                     Action::Free => vec![],
+                    Action::Export(_, snapshot) => {
+                        if let Ok(id) = snapshot {
+                            assert_eq!(Some(&id), committed.last(), "seed {seed}: it is good");
+                        }
+                        vec![]
+                    }
                     Action::Stopped(outcome) => {
                         if let Ok(id) = outcome {
                             assert_eq!(Some(&id), committed.last(), "seed {seed}");

@@ -41,8 +41,9 @@ impl TestJob {
         let control = Arc::clone(grid);
         let is_good = move |mark: i64| {
             let state = control.control().state();
-            let snapshots = &state.job(NAME).expect("it is recorded").snapshots;
-            snapshots.good.iter().any(|record| record.id == mark as u64)
+            let of_job = state.job(NAME).into_iter().flat_map(|job| &job.snapshots.good);
+            let exported = state.exports.values().map(|export| &export.snapshot);
+            of_job.chain(exported).any(|record| record.id == mark as u64)
         };
         let topic = SimulatedTopic::asking(seed, Box::new(is_good));
         Self { grid: Arc::clone(grid), table, topic, ids, rng: Rng::seeded(seed) }

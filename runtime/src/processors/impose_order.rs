@@ -18,7 +18,10 @@ use arrow::{
 };
 use storage::metrics::Metric;
 
-use super::{filter::select, operator::OperatorSupplier};
+use super::{
+    filter::select,
+    operator::{OperatorSupplier, Stateful},
+};
 use crate::{
     Error, Result,
     delta::DeltaBatch,
@@ -44,8 +47,10 @@ struct ImposeOrder {
 /// `IMPOSE_ORDER`: inserts watermarks by `policy` and drops rows behind them, counted as late.
 pub fn impose_order(policy: EventTimePolicy, input: SchemaRef) -> Arc<dyn ProcessorSupplier> {
     let time = input.field(policy.time_column).name().clone();
-    Arc::new(OperatorSupplier {
-        description: format!("impose_order({time}, lag={}µs)", policy.lag),
+    let description = format!("impose_order({time}, lag={}µs)", policy.lag);
+    let state = description.clone();
+    let supplier = OperatorSupplier {
+        description,
         schema: input,
         make: move || {
             Ok(Box::new(ImposeOrder {
@@ -58,7 +63,8 @@ pub fn impose_order(policy: EventTimePolicy, input: SchemaRef) -> Arc<dyn Proces
                 context: None,
             }) as Box<dyn Processor>)
         },
-    })
+    };
+    Arc::new(Stateful { supplier, state })
 }
 
 impl Processor for ImposeOrder {

@@ -10,7 +10,7 @@ use arrow::{
 };
 use storage::partition::PartitionId;
 
-use super::operator::OperatorSupplier;
+use super::operator::{OperatorSupplier, Stateful};
 use crate::{
     Error, Result,
     delta::{DeltaBatch, Weight},
@@ -26,7 +26,8 @@ pub fn limit(offset: u64, fetch: Option<u64>, input: SchemaRef) -> Arc<dyn Proce
         (offset, Some(fetch)) => format!("limit({fetch} offset {offset})"),
         (offset, None) => format!("offset({offset})"),
     };
-    Arc::new(OperatorSupplier {
+    let state = description.clone();
+    let supplier = OperatorSupplier {
         description,
         schema: input,
         make: move || {
@@ -34,7 +35,8 @@ pub fn limit(offset: u64, fetch: Option<u64>, input: SchemaRef) -> Arc<dyn Proce
             Ok(Box::new(Limit { remaining: Remaining { to_skip: offset, to_pass } })
                 as Box<dyn Processor>)
         },
-    })
+    };
+    Arc::new(Stateful { supplier, state })
 }
 
 /// What is left to do; the whole state.

@@ -1,12 +1,15 @@
 //! What the operators share: `OperatorSupplier`, one closure that makes processors, and
 //! [`map_batches`], the loop of every operator that turns one batch into at most one.
 
-use arrow::datatypes::SchemaRef;
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, SchemaRef};
 
 use crate::{
     Result,
     delta::DeltaBatch,
     item::Item,
+    job::Guarantee,
     processor::{Inbox, Outbox, Processor, ProcessorSupplier},
 };
 
@@ -32,6 +35,46 @@ where
     fn schema(&self) -> SchemaRef {
         SchemaRef::clone(&self.schema)
     }
+}
+
+/// A supplier of processors that have a state.
+pub(crate) struct Stateful<S> {
+    pub(crate) supplier: S,
+    /// What it means; see [`ProcessorSupplier::state`].
+    pub(crate) state: String,
+}
+
+impl<S: ProcessorSupplier> ProcessorSupplier for Stateful<S> {
+    fn create(&self, count: usize) -> Result<Vec<Box<dyn Processor>>> {
+        self.supplier.create(count)
+    }
+
+    fn describe(&self) -> String {
+        self.supplier.describe()
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.supplier.schema()
+    }
+
+    fn commits(&self) -> bool {
+        self.supplier.commits()
+    }
+
+    fn state(&self) -> Option<String> {
+        Some(self.state.clone())
+    }
+
+    fn is_state_of_job(&self, guarantee: Guarantee) -> bool {
+        self.supplier.is_state_of_job(guarantee)
+    }
+}
+
+/// `[k Int64, v Utf8]`: what the rows of a state are.
+pub(crate) fn columns_text<'a>(fields: impl IntoIterator<Item = &'a Arc<Field>>) -> String {
+    let column = |field: &Arc<Field>| format!("{} {}", field.name(), field.data_type());
+    let columns: Vec<_> = fields.into_iter().map(column).collect();
+    format!("[{}]", columns.join(", "))
 }
 
 /// Feeds each waiting batch to `operator` and emits what it answers. A batch leaves the inbox only

@@ -13,7 +13,7 @@ use storage::{
     table::{ReadMode, ScanLane},
 };
 
-use super::operator::OperatorSupplier;
+use super::operator::{OperatorSupplier, Stateful, columns_text};
 use crate::{
     Result,
     delta::DeltaBatch,
@@ -35,8 +35,10 @@ pub fn table_scan(
     let fields: Vec<_> =
         projection.iter().map(|&column| Arc::clone(&table.schema().fields()[column])).collect();
     let names: Vec<_> = fields.iter().map(|field| field.name().as_str()).collect();
-    Arc::new(OperatorSupplier {
-        description: format!("scan({}: {})", table.record().name.name, names.join(", ")),
+    let name = &table.record().name.name;
+    let state = format!("rows {} of table \"{name}\" still to come", columns_text(&fields));
+    let supplier = OperatorSupplier {
+        description: format!("scan({name}: {})", names.join(", ")),
         schema: Arc::new(Schema::new(fields)),
         make: move || {
             Ok(Box::new(TableScan {
@@ -48,7 +50,8 @@ pub fn table_scan(
                 is_emitter: false,
             }) as Box<dyn Processor>)
         },
-    })
+    };
+    Arc::new(Stateful { supplier, state })
 }
 
 struct TableScan {

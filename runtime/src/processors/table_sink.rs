@@ -39,7 +39,7 @@ use self::{
     net::{Changes, Keyed},
     parked::Parked,
 };
-use super::operator::OperatorSupplier;
+use super::operator::{OperatorSupplier, Stateful, columns_text};
 use crate::{
     Error, Result,
     item::SnapshotId,
@@ -108,7 +108,10 @@ pub fn table_sink(spec: TableSinkSpec) -> Arc<dyn ProcessorSupplier> {
     };
     let visible = spec.table.schema().fields()[..spec.input.fields().len()].to_vec();
     let schema = Arc::new(Schema::new(visible));
-    Arc::new(TableSinkSupplier(OperatorSupplier {
+    let record = spec.table.record();
+    let key: Vec<_> = record.key.iter().map(|&column| record.schema.field(column).name()).collect();
+    let state = format!("rows {} to be written, key {key:?}", columns_text(schema.fields()));
+    let supplier = TableSinkSupplier(OperatorSupplier {
         description: format!("{verb}({name})"),
         schema: Arc::new(Schema::empty()),
         make: move || {
@@ -123,7 +126,8 @@ pub fn table_sink(spec: TableSinkSpec) -> Arc<dyn ProcessorSupplier> {
                 context: None,
             }) as Box<dyn Processor>)
         },
-    }))
+    });
+    Arc::new(Stateful { supplier, state })
 }
 
 /// Like any operator's, but what it makes commits.

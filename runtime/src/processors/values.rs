@@ -9,7 +9,7 @@ use arrow::{
 };
 use storage::partition::PartitionId;
 
-use super::operator::OperatorSupplier;
+use super::operator::{OperatorSupplier, Stateful};
 use crate::{
     Result,
     delta::DeltaBatch,
@@ -22,14 +22,17 @@ use crate::{
 pub fn values(rows: Vec<RecordBatch>, schema: SchemaRef) -> Arc<dyn ProcessorSupplier> {
     let row_count: usize = rows.iter().map(RecordBatch::num_rows).sum();
     let batches: Arc<[RecordBatch]> = rows.into();
-    Arc::new(OperatorSupplier {
-        description: format!("values({row_count} rows)"),
+    let description = format!("values({row_count} rows)");
+    let state = description.clone();
+    let supplier = OperatorSupplier {
+        description,
         schema,
         make: move || {
             Ok(Box::new(Values { batches: Arc::clone(&batches), emitted: 0, is_emitter: false })
                 as Box<dyn Processor>)
         },
-    })
+    };
+    Arc::new(Stateful { supplier, state })
 }
 
 struct Values {

@@ -153,3 +153,22 @@ fn what_no_kept_snapshot_needs_is_freed() {
     assert_eq!(bytes(&site), 0);
     assert!(site.grid.table(site.job.snapshot_table).is_err());
 }
+
+#[test]
+fn one_snapshot_is_released_without_what_others_or_nobody_yet_name() {
+    let site = site();
+    let shared = site.put(&chunk("a", 0, &[1; 1000]));
+    site.write_refs(1, vec![shared.clone(), site.put(&chunk("a", 1, &[2; 500]))]);
+    let second = site.write_refs(2, vec![shared]);
+    // Written for a snapshot that has no manifest yet.
+    let early = site.put(&chunk("a", 2, &[3]));
+    let all = || site.grid.metrics().register("tidewater_snapshot_bytes", &[]).get() as u64;
+    site.store().release(&site.grid, site.job.id, 1).unwrap();
+    assert!(site.read(&second).is_ok());
+    let third = site.write_refs(3, vec![early]);
+    assert!(site.read(&third).is_ok());
+    assert_eq!(site.store().bytes(site.job.id), second.bytes + third.bytes);
+    assert_eq!(all(), second.bytes + third.bytes);
+    site.grid.control().submit(&Command::DropJob(site.job.id)).unwrap();
+    assert_eq!(all(), 0);
+}

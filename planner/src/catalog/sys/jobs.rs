@@ -1,8 +1,9 @@
 //! `sys.jobs`: every job and how it fares.
 //! `error_code` is the SQLSTATE of `last_error`: of the failure that ended it, or of the trouble it survives.
+//! `options` are those in force, also those that ALTER JOB changed since the text in `sql`.
 //! The snapshot columns are NULL for a job without a guarantee, and before its first good snapshot.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use runtime::job::{Guarantee, JobOptions};
 use storage::cluster::control::JobRecord;
@@ -25,6 +26,7 @@ pub(super) const COLUMNS: Columns = &[
     ("last_snapshot_at", Kind::Instant),
     ("last_error", Kind::Text),
     ("error_code", Kind::Text),
+    ("options", Kind::Text),
     ("sql", Kind::Text),
 ];
 
@@ -49,8 +51,17 @@ pub(super) fn records(scope: &Scope<'_>) -> Result<Vec<Record>> {
             ("last_snapshot_at", newest.map(|newest| newest.committed_at).into()),
             ("last_error", error.map(|error| error.message.clone()).into()),
             ("error_code", error.map(|error| error.code.clone()).into()),
+            ("options", options_text(&job.options).into()),
             ("sql", job.sql.clone().into()),
         ])
     };
     scope.state.jobs.values().map(record).collect()
+}
+
+/// As they stand in OPTIONS (…).
+fn options_text(options: &BTreeMap<String, String>) -> String {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    let option =
+        |(name, value): (&String, &String)| format!("{} = {}", quoted(name), quoted(value));
+    options.iter().map(option).collect::<Vec<_>>().join(", ")
 }

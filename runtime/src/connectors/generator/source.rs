@@ -49,6 +49,8 @@ type MakeRows = dyn Fn() -> Result<Box<dyn Rows>> + Send + Sync;
 struct GeneratorSupplier {
     schema: SchemaRef,
     description: String,
+    /// What the numbers count.
+    state: String,
     make_rows: Box<MakeRows>,
     schedule: Schedule,
     count: Option<u64>,
@@ -68,6 +70,10 @@ pub fn mapping_source(request: &SourceRequest) -> Result<Source> {
     let description = format!("generator({kind}, rate={rate}, columns=[{}])", names.join(", "));
     let (rows_schema, struct_fields) = (Arc::clone(&schema), request.struct_fields.clone());
     let (keys, seed) = (settings.keys, settings.seed);
+    let state = format!(
+        "numbers of generator({kind}, rate={rate}, event_rate={:?}, keys={keys}, seed={seed}, lag={})",
+        settings.event_rate, settings.lag
+    );
     let make_rows: Box<MakeRows> = match settings.kind {
         Kind::Sequence => {
             Box::new(move || Ok(Box::new(SequenceRows::new(Arc::clone(&rows_schema), keys, seed)?)))
@@ -79,6 +85,7 @@ pub fn mapping_source(request: &SourceRequest) -> Result<Source> {
     let supplier = Arc::new(GeneratorSupplier {
         schema,
         description,
+        state,
         make_rows,
         schedule: settings.schedule(),
         count: settings.count,
@@ -137,6 +144,7 @@ fn numbers(
     };
     let supplier = Arc::new(GeneratorSupplier {
         schema,
+        state: format!("numbers of {description}"),
         description,
         make_rows: Box::new(move || Ok(Box::new(rows.clone()))),
         schedule,
@@ -188,6 +196,10 @@ impl ProcessorSupplier for GeneratorSupplier {
 
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
+    }
+
+    fn state(&self) -> Option<String> {
+        Some(self.state.clone())
     }
 }
 

@@ -98,6 +98,15 @@ impl ProcessorSupplier for KafkaSinkSupplier {
     fn schema(&self) -> SchemaRef {
         Arc::new(Schema::empty())
     }
+
+    fn state(&self) -> Option<String> {
+        Some(format!("transactions into topic \"{}\"", self.topic))
+    }
+
+    /// Transactional ids and their marks.
+    fn is_state_of_job(&self, guarantee: Guarantee) -> bool {
+        guarantee == Guarantee::ExactlyOnce
+    }
 }
 
 /// The processor.

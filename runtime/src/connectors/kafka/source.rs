@@ -113,6 +113,10 @@ impl ProcessorSupplier for KafkaSupplier {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }
+
+    fn state(&self) -> Option<String> {
+        Some(format!("offsets of topic \"{}\"", self.settings.topic))
+    }
 }
 
 /// Where the processor runs.

@@ -10,7 +10,7 @@ use crate::{
     processor::{Processor, ProcessorSupplier},
     processors::{
         accumulators::{Aggregate, AggregateFunction, AggregateSpec},
-        operator::OperatorSupplier,
+        operator::{OperatorSupplier, Stateful, columns_text},
     },
     time::EventTime,
 };
@@ -51,14 +51,16 @@ pub(super) struct WindowPlan {
 
 /// Windowed aggregation; see [`SlidingWindowSpec`].
 pub fn sliding_window(spec: SlidingWindowSpec) -> Arc<dyn ProcessorSupplier> {
-    Arc::new(OperatorSupplier {
+    let state = state_text(&spec);
+    let supplier = OperatorSupplier {
         description: description(&spec),
         schema: output_schema(&spec),
         make: move || {
             let plan = WindowPlan::new(&spec)?;
             Ok(Box::new(SlidingWindow::new(plan)?) as Box<dyn Processor>)
         },
-    })
+    };
+    Arc::new(Stateful { supplier, state })
 }
 
 impl WindowPlan {
@@ -112,8 +114,68 @@ fn output_schema(spec: &SlidingWindowSpec) -> SchemaRef {
     Arc::new(Schema::new(keys.chain(bounds).chain(aggregates).collect::<Vec<_>>()))
 }
 
+/// What a saved state is one of: panes, keys and aggregates with their types, but not where in the
+/// input they are.
+fn state_text(spec: &SlidingWindowSpec) -> String {
+    let key = |(&key, name): (&usize, &String)| {
+        Arc::new(spec.input.field(key).clone().with_name(unqualified(name)))
+    };
+    let keys: Vec<_> = spec.keys.iter().zip(&spec.key_names).map(key).collect();
+    let aggregate = |aggregate: &AggregateSpec| {
+        let argument = aggregate.argument.as_ref().and_then(|argument| {
+            let data_type = argument.data_type(&spec.input).ok()?;
+            Some(format!(" of {data_type}"))
+        });
+        format!("{}{}", unqualified(&aggregate.to_string()), argument.unwrap_or_default())
+    };
+    let aggregates: Vec<_> = spec.aggregates.iter().map(aggregate).collect();
+    let time = spec.input.field(spec.time_column);
+    let extremes = if spec.is_append_only { "" } else { " with retractions" };
+    format!(
+        "{} of {} {} by {}: {}{extremes}",
+        shape(spec),
+        unqualified(time.name()),
+        time.data_type(),
+        columns_text(&keys),
+        aggregates.join(", ")
+    )
+}
+
+/// An expression without the names of relations and the positions of columns: `sum(s.v@2)` is
+/// `sum(v)`. Only ever compared with others that were made so.
+fn unqualified(text: &str) -> String {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut result = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '@' => while rest.next_if(char::is_ascii_digit).is_some() {},
+            '.' if rest.peek().is_some_and(|next| next.is_alphabetic() || *next == '_') => {
+                let start = result.rfind(|c| !is_word(c)).map_or(0, |at| at + 1);
+                result.truncate(start);
+            }
+            c => result.push(c),
+        }
+    }
+    result
+}
+
 /// `hop(window 10 s, slide 500 ms) by [k] count(*)`.
 fn description(spec: &SlidingWindowSpec) -> String {
+    let mut text = shape(spec);
+    if !spec.key_names.is_empty() {
+        text += &format!(" by [{}]", spec.key_names.join(", "));
+    }
+    let aggregates: Vec<_> = spec.aggregates.iter().map(ToString::to_string).collect();
+    if !aggregates.is_empty() {
+        text += " ";
+        text += &aggregates.join(", ");
+    }
+    text
+}
+
+/// `hop(window 10 s, slide 500 ms)`.
+fn shape(spec: &SlidingWindowSpec) -> String {
     let mut text = if spec.size == spec.slide {
         format!("tumble(window {}", duration(spec.size))
     } else {
@@ -123,14 +185,6 @@ fn description(spec: &SlidingWindowSpec) -> String {
         text += &format!(", offset {}", duration(spec.offset));
     }
     text += ")";
-    if !spec.key_names.is_empty() {
-        text += &format!(" by [{}]", spec.key_names.join(", "));
-    }
-    let aggregates: Vec<_> = spec.aggregates.iter().map(ToString::to_string).collect();
-    if !aggregates.is_empty() {
-        text += " ";
-        text += &aggregates.join(", ");
-    }
     text
 }
 
@@ -144,4 +198,19 @@ fn duration(micros: i64) -> String {
         }
     }
     format!("{micros} µs")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_state_means_does_not_depend_on_where_a_column_is() {
+        assert_eq!(unqualified("sum(s.v@2)"), "sum(v)");
+        assert_eq!(
+            unqualified("count(distinct public.s.v@12) filter (where s.v > 1.5)@3"),
+            "count(distinct v) filter (where v > 1.5)"
+        );
+        assert_eq!(unqualified("v@1"), "v");
+    }
 }

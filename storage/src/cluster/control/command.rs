@@ -1,9 +1,12 @@
 //! The commands that change the control state; nothing else does.
 //! Ids are drawn by `apply` from the state's own counter, never by the caller.
 
+use std::collections::BTreeMap;
+
 use crate::partition::PartitionId;
 
 use super::{
+    exports::ExportRequest,
     records::{
         JobError, JobRecord, JobStatus, MappingRecord, ObjectId, ObjectName, TableRecord,
         ViewRecord,
@@ -68,6 +71,18 @@ pub enum Command {
         /// The trouble, or `None` when it is over.
         error: Option<JobError>,
     },
+    /// Puts other options in the place of a job's.
+    SetJobOptions {
+        /// The job.
+        id: ObjectId,
+        /// All of them.
+        options: BTreeMap<String, String>,
+    },
+    /// Gives a good snapshot a name, under which it stays until it is dropped. AlreadyExists if
+    /// the name is taken and not to be replaced; WrongState if what it names is needed.
+    ExportSnapshot(ExportRequest),
+    /// Drops an exported snapshot; WrongState while a job needs it.
+    DropSnapshot(String),
     /// Changes a job's snapshots; refused (WrongState) if it comes too late.
     Snapshot(ObjectId, SnapshotCommand),
     /// Removes a job.

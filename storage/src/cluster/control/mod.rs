@@ -2,14 +2,16 @@
 //! `apply` is pure: a command carries the time and randomness it needs.
 
 pub mod command;
+pub mod exports;
 pub mod records;
 pub mod snapshots;
 pub mod state;
 
 pub use command::Command;
+pub use exports::{ExportRecord, ExportRequest};
 pub use records::{
     ColumnRecord, JobError, JobRecord, JobStatus, MappingRecord, ObjectId, ObjectName, TableRecord,
     ViewRecord,
 };
-pub use snapshots::{JobSnapshots, SnapshotCommand, SnapshotRecord};
+pub use snapshots::{JobSnapshots, OperatorState, SnapshotCommand, SnapshotRecord};
 pub use state::{Control, ControlState};

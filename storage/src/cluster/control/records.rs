@@ -160,6 +160,13 @@ impl JobError {
     }
 }
 
+impl JobRecord {
+    /// The first of the jobs that went on from each other, by exported snapshots, up to this one.
+    pub fn root(&self) -> ObjectId {
+        self.snapshots.root.unwrap_or(self.id)
+    }
+}
+
 /// Identity of the table of a job's manifests: the id that is drawn right after the job's own.
 pub fn snapshot_table(job: ObjectId) -> ObjectId {
     ObjectId(job.0 + 1)

@@ -12,6 +12,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{exports::ExportRecord, records::ObjectId};
 use crate::{Error, Result};
 
 /// Good snapshots that are kept, the exported ones aside: the newest, and one to fall back to.
@@ -38,6 +39,15 @@ pub struct SnapshotRecord {
     pub commits: bool,
 }
 
+/// What the state of an operator means: only a state that means the same can be restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperatorState {
+    /// Name of the vertex.
+    pub vertex: String,
+    /// What its state is, in words; opaque to storage.
+    pub layout: String,
+}
+
 /// A job's snapshots.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSnapshots {
@@ -49,6 +59,12 @@ pub struct JobSnapshots {
     pub ongoing: Option<u64>,
     /// The good ones, the oldest first.
     pub good: Vec<SnapshotRecord>,
+    /// What the states in them mean, by operator.
+    pub operators: Vec<OperatorState>,
+    /// The exported snapshot that it starts from, as long as it has no good one of its own.
+    pub initial: Option<ObjectId>,
+    /// The first of the jobs that went on from each other up to this one, if it is not this one.
+    pub root: Option<ObjectId>,
 }
 
 /// A change of them.
@@ -56,6 +72,8 @@ pub struct JobSnapshots {
 pub enum SnapshotCommand {
     /// The next execution: its number is the last one's plus one. A snapshot under way is abandoned.
     StartExecution,
+    /// The states of the present execution mean this.
+    Describe(Vec<OperatorState>),
     /// The next snapshot of that execution is being taken: its id is the last one's plus one.
     Begin {
         /// Whose.
@@ -73,6 +91,13 @@ pub enum SnapshotCommand {
 }
 
 impl JobSnapshots {
+    /// Of a job that starts from an exported snapshot: its ids rise from there, so that what the
+    /// jobs before it have marked with theirs is older.
+    pub fn from_export(export: &ExportRecord) -> Self {
+        let (initial, root) = (Some(export.id), Some(export.root));
+        Self { id_last: export.snapshot.id, initial, root, ..Self::default() }
+    }
+
     /// The newest good one.
     pub fn newest(&self) -> Option<&SnapshotRecord> {
         self.good.last()
@@ -85,6 +110,7 @@ impl JobSnapshots {
                 self.execution_last += 1;
                 self.ongoing = None;
             }
+            SnapshotCommand::Describe(operators) => self.operators.clone_from(operators),
             SnapshotCommand::Begin { execution } => {
                 self.check_execution(*execution)?;
                 if let Some(ongoing) = self.ongoing {
@@ -96,6 +122,7 @@ impl JobSnapshots {
             SnapshotCommand::Commit(record) => {
                 self.check_ongoing(record.execution, record.id)?;
                 self.ongoing = None;
+                self.initial = None;
                 self.good.push(record.clone());
                 let excess = self.good.len().saturating_sub(SNAPSHOTS_KEPT);
                 self.good.drain(..excess);

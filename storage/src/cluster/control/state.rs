@@ -6,6 +6,7 @@ use parking_lot::RwLock;
 
 use super::{
     command::Command,
+    exports::ExportRecord,
     records::{
         JobError, JobRecord, JobStatus, MappingRecord, ObjectId, ObjectName, TableRecord,
         ViewRecord, snapshot_table,
@@ -35,6 +36,8 @@ pub struct ControlState {
     pub relations: BTreeMap<ObjectName, Relation>,
     /// Jobs by id.
     pub jobs: BTreeMap<ObjectId, Arc<JobRecord>>,
+    /// Exported snapshots by name.
+    pub exports: BTreeMap<String, Arc<ExportRecord>>,
     /// The last id given away.
     pub object_id_last: u64,
     /// Who owns which partition.
@@ -101,6 +104,12 @@ impl ControlState {
                 self.job_mut(*id)?.last_error = error.clone();
                 (*id, false)
             }
+            Command::SetJobOptions { id, options } => {
+                self.job_mut(*id)?.options = options.clone();
+                (*id, false)
+            }
+            Command::ExportSnapshot(request) => (self.export_snapshot(request)?, false),
+            Command::DropSnapshot(name) => (self.drop_export(name)?, false),
             Command::Snapshot(id, change) => {
                 self.job_mut(*id)?.snapshots.apply(change)?;
                 (*id, false)
@@ -181,6 +190,11 @@ impl ControlState {
     fn create_job(&mut self, record: &JobRecord) -> Result<ObjectId> {
         if self.job(&record.name).is_some() {
             return Err(Error::AlreadyExists { kind: "job", name: record.name.clone() });
+        }
+        if let Some(initial) = record.snapshots.initial
+            && self.export(initial).is_none()
+        {
+            return Err(not_found("snapshot", initial.0.to_string()));
         }
         let id = ObjectId(self.object_id_last + 1);
         let snapshot_table = snapshot_table(id);

@@ -4,7 +4,13 @@ use std::collections::BTreeMap;
 
 use arrow::datatypes::Schema;
 
-use super::{super::snapshots::JobSnapshots, *};
+use super::{
+    super::{
+        exports::ExportRequest,
+        snapshots::{JobSnapshots, SnapshotCommand, SnapshotRecord},
+    },
+    *,
+};
 
 fn table(name: &str) -> Command {
     Command::CreateTable(TableRecord::new(name, Arc::new(Schema::empty()), &[]))
@@ -150,4 +156,55 @@ fn an_applied_command_is_announced_and_a_refused_one_is_not() {
     control.submit(&drop_of("table", "t")).unwrap();
     assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [(false, 1), (true, 1)]);
     assert!(control.state().relations.is_empty());
+}
+
+#[test]
+fn an_exported_snapshot_outlives_its_job_and_stays_while_another_starts_from_it() {
+    let mut state = ControlState::default();
+    let first = state.apply(&job("a")).unwrap();
+    let snapshot = |change| Command::Snapshot(first, change);
+    let record = SnapshotRecord {
+        id: 1,
+        execution: 1,
+        started_at: 1,
+        committed_at: 2,
+        chunks: 3,
+        bytes: 4,
+        digest: 5,
+        commits: true,
+    };
+    state.apply(&snapshot(SnapshotCommand::StartExecution)).unwrap();
+    state.apply(&snapshot(SnapshotCommand::Begin { execution: 1 })).unwrap();
+    let export = |name: &str, snapshot, replace| {
+        let name = name.to_owned();
+        Command::ExportSnapshot(ExportRequest { name, replace, job: first, snapshot, at: 7 })
+    };
+    let error = state.apply(&export("s", 1, true)).unwrap_err();
+    assert_eq!(error.to_string(), "snapshot 1 of job \"a\" is not kept any more");
+    state.apply(&snapshot(SnapshotCommand::Commit(record.clone()))).unwrap();
+    let id = state.apply(&export("s", 1, false)).unwrap();
+    let error = state.apply(&export("s", 1, false)).unwrap_err();
+    assert_eq!((error.sqlstate(), &*error.to_string()), ("42710", "snapshot \"s\" already exists"));
+
+    state.apply(&Command::DropJob(first)).unwrap();
+    assert_eq!(state.exported_of(first), [1]);
+    let kept = &state.exports["s"];
+    assert_eq!((&kept.snapshot, &*kept.job_name, kept.exported_at), (&record, "a", 7));
+
+    let Command::CreateJob(mut next) = job("b") else { unreachable!() };
+    next.snapshots.initial = Some(id);
+    let next = state.apply(&Command::CreateJob(next)).unwrap();
+    let error = state.apply(&Command::DropSnapshot("s".into())).unwrap_err();
+    let text = "snapshot \"s\" is needed by job \"b\" until that has one of its own";
+    assert_eq!((error.sqlstate(), &*error.to_string()), ("55000", text));
+    for change in [
+        SnapshotCommand::StartExecution,
+        SnapshotCommand::Begin { execution: 1 },
+        SnapshotCommand::Commit(record),
+    ] {
+        state.apply(&Command::Snapshot(next, change)).unwrap();
+    }
+    assert_eq!(state.apply(&Command::DropSnapshot("s".into())).unwrap(), id);
+    let error = state.apply(&Command::DropSnapshot("s".into())).unwrap_err();
+    assert_eq!((error.sqlstate(), &*error.to_string()), ("42704", "snapshot \"s\" does not exist"));
 }
