@@ -52,6 +52,8 @@ pub struct ServerConfig {
     pub connection_max: usize,
     /// How long a client may take none of what is sent to it before its connection ends.
     pub write_timeout: Duration,
+    /// Where an execution of a job is lost once, and after how many passes: for tests.
+    pub failpoint: Option<(String, u64)>,
 }
 
 /// Why the server does not start.
@@ -84,6 +86,8 @@ struct File {
     job_memory_mb: Option<usize>,
     max_connections: Option<usize>,
     write_timeout_s: Option<u64>,
+    /// `place:passes`.
+    failpoint: Option<String>,
 }
 
 impl Default for ServerConfig {
@@ -99,6 +103,7 @@ impl Default for ServerConfig {
             job_memory_max: JOB_MEMORY_DEFAULT,
             connection_max: CONNECTIONS_DEFAULT,
             write_timeout: WRITE_TIMEOUT_DEFAULT,
+            failpoint: None,
         }
     }
 }
@@ -120,6 +125,7 @@ impl ServerConfig {
         }
         let file = args.config.as_deref().map(File::read).transpose()?.unwrap_or_default();
         let default = Self::default();
+        let failpoint = file.failpoint.as_deref().map(failpoint).transpose()?;
         let bytes = |given: Option<usize>, file: Option<usize>, default: usize| {
             given.or(file).map_or(default, |mb| mb.saturating_mul(1 << 20))
         };
@@ -142,6 +148,7 @@ impl ServerConfig {
             job_memory_max: bytes(args.job_memory_mb, file.job_memory_mb, default.job_memory_max),
             connection_max: file.max_connections.unwrap_or(default.connection_max),
             write_timeout: file.write_timeout_s.map_or(default.write_timeout, Duration::from_secs),
+            failpoint,
         };
         config.check()?;
         Ok(config)
@@ -177,6 +184,15 @@ impl ServerConfig {
             }
         }
         Ok(())
+    }
+}
+
+/// `place:passes`.
+fn failpoint(text: &str) -> Result<(String, u64), ConfigError> {
+    let parts = text.split_once(':').map(|(place, passes)| (place, passes.parse()));
+    match parts {
+        Some((place, Ok(passes))) => Ok((place.to_owned(), passes)),
+        _ => Err(ConfigError::Invalid(format!("failpoint is PLACE:PASSES, not '{text}'"))),
     }
 }
 

@@ -88,6 +88,9 @@ impl Server {
             ..GridConfig::default()
         };
         let grid = Grid::open(grid_config, Env::real()).map_err(runtime::Error::from)?;
+        if let Some((place, passes)) = &config.failpoint {
+            grid.env().failpoints.arm(place, *passes);
+        }
         let maintenance = Maintenance::start(Arc::clone(&grid)).map_err(StartError::Threads)?;
         let engine_config = EngineConfig {
             worker_count: config.worker_count,

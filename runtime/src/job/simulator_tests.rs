@@ -242,6 +242,8 @@ fn places() -> Vec<&'static str> {
 #[test]
 fn lost_at_any_failpoint_in_any_order_every_id_is_there_once() {
     let places = places();
+    let known: Vec<&str> = include_str!("failpoints.txt").lines().collect();
+    assert!(places == known, "failpoints.txt should list {places:#?}");
     assert!(places.len() >= 40, "{} places: {places:?}", places.len());
     let mut lost = 0;
     for place in &places {
