@@ -5,7 +5,7 @@ pub mod keyed_map;
 pub mod sections;
 
 pub use keyed_map::KeyedMap;
-pub use sections::{KeyedRows, SectionChange, SectionId, Sections, unmixed};
+pub use sections::{KeyedRows, PlacedBy, SectionChange, SectionId, Sections, unmixed};
 
 use arrow::array::RecordBatch;
 use storage::partition::PartitionId;

@@ -18,9 +18,9 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use arrow::{
-    array::{RecordBatch, UInt32Array},
+    array::{AsArray, RecordBatch, UInt32Array},
     compute::take_record_batch,
-    datatypes::Schema,
+    datatypes::{Int64Type, Schema},
 };
 use storage::partition::{PartitionId, hash_columns, partition_of_hash};
 
@@ -30,11 +30,14 @@ use crate::{Error, Result};
 /// In place of a partition: the rows are of many, see [`unmixed`].
 pub const MIXED: PartitionId = PartitionId(u16::MAX - 1);
 
-/// Rows that each partition must have, on average, for a piece to be split.
-const SPLIT_ROWS_MIN: usize = 64;
+/// Rows that each partition must have, on average, for a piece to be split: a chunk of fewer costs
+/// more than half of what it holds.
+const SPLIT_ROWS_MIN: usize = 1024;
 
-/// The schema metadata of a mixed chunk that says which columns are keys: `first..end`.
+/// The schema metadata of a mixed chunk that says how its rows are placed: key columns as
+/// `first..end`, or the column that is the partition's number.
 const KEYS: &str = "keys";
+const NUMBER: &str = "number";
 
 /// Names a section: the tag of the state, and a number within it.
 pub type SectionId = (u8, i64);
@@ -50,14 +53,64 @@ pub enum SectionChange {
     Forget(SectionId),
 }
 
-/// Rows, and the positions of the columns that say to which partition each belongs. Without such
-/// columns all belong to the first.
+/// Rows, and to which partition each belongs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeyedRows {
     /// The rows.
     pub rows: RecordBatch,
-    /// The key columns.
-    pub keys: Range<usize>,
+    /// What says it.
+    pub placed_by: PlacedBy,
+}
+
+/// What says to which partition a row belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlacedBy {
+    /// The hash of these columns; without any, all rows belong to the first.
+    Keys(Range<usize>),
+    /// This BIGINT column is the partition's number.
+    Number(usize),
+}
+
+impl PlacedBy {
+    /// As a mixed chunk says it.
+    fn metadata(&self) -> (String, String) {
+        match self {
+            Self::Keys(keys) => (KEYS.to_owned(), format!("{}..{}", keys.start, keys.end)),
+            Self::Number(column) => (NUMBER.to_owned(), column.to_string()),
+        }
+    }
+
+    /// What a mixed chunk says; XX000 if it does not.
+    fn of(rows: &RecordBatch) -> Result<Self> {
+        let schema = rows.schema_ref();
+        let keys = schema.metadata().get(KEYS).and_then(|keys| {
+            let (start, end) = keys.split_once("..")?;
+            Some(Self::Keys(start.parse().ok()?..end.parse().ok()?))
+        });
+        let number = || Some(Self::Number(schema.metadata().get(NUMBER)?.parse().ok()?));
+        let is_there = |placed_by: &Self| match placed_by {
+            Self::Keys(keys) => keys.end <= rows.num_columns(),
+            Self::Number(column) => {
+                *column < rows.num_columns() && rows.column(*column).data_type().is_integer()
+            }
+        };
+        let unknown = || Error::Internal("a mixed chunk does not say its keys".to_owned());
+        keys.or_else(number).filter(is_there).ok_or_else(unknown)
+    }
+
+    /// The partition of each row.
+    fn partitions(&self, rows: &RecordBatch, partition_count: u16) -> Result<Vec<u16>> {
+        let keys = match self {
+            Self::Keys(keys) => &rows.columns()[keys.clone()],
+            Self::Number(column) => {
+                let numbers = rows.column(*column).as_primitive::<Int64Type>().values();
+                return Ok(numbers.iter().map(|&number| number as u16).collect());
+            }
+        };
+        let mut hashes = Vec::new();
+        hash_columns(keys, &mut hashes)?;
+        Ok(hashes.into_iter().map(|hash| partition_of_hash(hash, partition_count).0).collect())
+    }
 }
 
 impl KeyedRows {
@@ -65,12 +118,11 @@ impl KeyedRows {
     fn pieces(&self, tag: u8, partition_count: u16) -> Result<Vec<StateChunk>> {
         let row_count = self.rows.num_rows();
         let is_small = row_count < SPLIT_ROWS_MIN * usize::from(partition_count);
-        if !is_small || row_count == 0 || self.keys.is_empty() {
+        if !is_small || row_count == 0 || self.has_no_key() {
             return self.split(tag, partition_count);
         }
-        let keys = format!("{}..{}", self.keys.start, self.keys.end);
         let schema = Schema::clone(&self.rows.schema());
-        let schema = schema.with_metadata([(KEYS.to_owned(), keys)].into());
+        let schema = schema.with_metadata([self.placed_by.metadata()].into());
         let rows = RecordBatch::try_new(Arc::new(schema), self.rows.columns().to_vec())?;
         Ok(vec![StateChunk { partition: MIXED, tag, rows }])
     }
@@ -81,25 +133,43 @@ impl KeyedRows {
         if self.rows.num_rows() == 0 {
             return Ok(Vec::new());
         }
-        if self.keys.is_empty() {
+        if self.has_no_key() {
             return Ok(vec![chunk(PartitionId(0), self.rows.clone())]);
         }
-        let mut hashes = Vec::new();
-        hash_columns(&self.rows.columns()[self.keys.clone()], &mut hashes)?;
-        let partitions: Vec<PartitionId> =
-            hashes.into_iter().map(|hash| partition_of_hash(hash, partition_count)).collect();
-        let mut order: Vec<u32> = (0..partitions.len() as u32).collect();
-        order.sort_by_key(|&row| partitions[row as usize]);
-        let rows = take_record_batch(&self.rows, &UInt32Array::from(order.clone()))?;
+        let partitions = self.placed_by.partitions(&self.rows, partition_count)?;
+        let (order, ends) = by_partition(&partitions);
+        let rows = take_record_batch(&self.rows, &UInt32Array::from(order))?;
         let mut start = 0;
-        let runs = order.chunk_by(|&a, &b| partitions[a as usize] == partitions[b as usize]);
-        let chunks = runs.map(|run| {
-            let rows = rows.slice(start, run.len());
-            start += run.len();
-            chunk(partitions[run[0] as usize], rows)
+        let chunks = (0..).zip(ends).filter_map(|(partition, end)| {
+            let rows = (end > start).then(|| rows.slice(start, end - start));
+            start = end;
+            rows.map(|rows| chunk(PartitionId(partition), rows))
         });
         Ok(chunks.collect())
     }
+
+    fn has_no_key(&self) -> bool {
+        matches!(&self.placed_by, PlacedBy::Keys(keys) if keys.is_empty())
+    }
+}
+
+/// The rows in the order of their partitions, otherwise as they were, and where each partition ends:
+/// a counting sort.
+fn by_partition(partitions: &[u16]) -> (Vec<u32>, Vec<usize>) {
+    let count = partitions.iter().max().map_or(0, |&last| usize::from(last) + 1);
+    let mut ends = vec![0; count];
+    partitions.iter().for_each(|&partition| ends[usize::from(partition)] += 1);
+    let mut start = 0;
+    for end in &mut ends {
+        start += std::mem::replace(end, start);
+    }
+    let mut order = vec![0; partitions.len()];
+    for (row, &partition) in (0..).zip(partitions) {
+        let end = &mut ends[usize::from(partition)];
+        order[*end] = row;
+        *end += 1;
+    }
+    (order, ends)
 }
 
 /// The chunks of a mixed one, by partition; any other as it is.
@@ -108,14 +178,7 @@ pub fn unmixed(chunk: StateChunk, partition_count: u16) -> Result<Vec<StateChunk
         return Ok(vec![chunk]);
     }
     let StateChunk { tag, rows, .. } = chunk;
-    let keys = rows.schema_ref().metadata().get(KEYS).and_then(|keys| {
-        let (start, end) = keys.split_once("..")?;
-        Some(start.parse().ok()?..end.parse().ok()?)
-    });
-    let column_count = rows.num_columns();
-    let keys = keys.filter(|keys: &Range<usize>| keys.end <= column_count);
-    let unknown = || Error::Internal("a mixed chunk does not say its keys".to_owned());
-    KeyedRows { keys: keys.ok_or_else(unknown)?, rows }.split(tag, partition_count)
+    KeyedRows { placed_by: PlacedBy::of(&rows)?, rows }.split(tag, partition_count)
 }
 
 /// The sections of one processor as they stand after some saves; a piece is whatever stands for one
@@ -176,7 +239,7 @@ mod tests {
 
     fn rows(keys: &[i64], values: &[i64]) -> KeyedRows {
         let rows = bigint_batch(&bigint_schema(&["value", "k"]), &[values, keys]);
-        KeyedRows { rows, keys: 1..2 }
+        KeyedRows { rows, placed_by: PlacedBy::Keys(1..2) }
     }
 
     #[test]
@@ -212,8 +275,19 @@ mod tests {
             parts.map(|chunk| (chunk.partition, chunk.rows.columns().to_vec())).collect()
         };
         assert_eq!(columns(restored), columns(few.split(3, 271).unwrap()));
-        let keys: Vec<i64> = (0..271 * 64).collect();
+        let keys: Vec<i64> = (0..271 * SPLIT_ROWS_MIN as i64).collect();
         assert_eq!(rows(&keys, &keys).pieces(3, 271).unwrap().len(), 271);
+    }
+
+    #[test]
+    fn a_column_may_say_the_partition() {
+        let schema = bigint_schema(&["partition", "value"]);
+        let rows = bigint_batch(&schema, &[&[7, 2, 7], &[1, 2, 3]]);
+        let keyed = KeyedRows { rows, placed_by: PlacedBy::Number(0) };
+        let [mixed] = keyed.pieces(3, 271).unwrap().try_into().unwrap();
+        let restored = unmixed(mixed, 271).unwrap();
+        let placed: Vec<_> = restored.iter().map(|c| (c.partition.0, c.rows.num_rows())).collect();
+        assert_eq!(placed, [(2, 1), (7, 2)]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! | tag | one row is | columns |
 //! | --- | --- | --- |
-//! | 0 | the first window that is not closed | `first_open` |
+//! | 0 | a partition and the first window that is not closed | `partition, first_open` |
 //! | 1 | a key in a pane | `pane, live`, keys, one column for each number or extreme |
 //! | 2 + n | a value of a key in a pane, for the n-th multiset | `pane`, keys, `value, weight` |
 //!
@@ -11,8 +11,7 @@
 //! replaces an earlier one of its key. A pane with multisets is replaced whole.
 //!
 //! Keys lie in their partition, whatever the number of instances before and after. What is closed
-//! has no key and all instances must know it: it is written once for each partition an instance
-//! serves. The total is not saved; it is added up again.
+//! has no key and all instances must know it: it is a row for each partition an instance serves. The total is not saved; it is added up again.
 
 use std::sync::Arc;
 
@@ -26,7 +25,7 @@ use super::{groups::Groups, keys::WindowKeys, pane::Pane, window::SlidingWindow}
 use crate::{
     Error, Result,
     processors::accumulators::{Entries, StateColumn},
-    state::{KeyedRows, SectionChange, StateChunk, StateWriter, instance_of},
+    state::{KeyedRows, PlacedBy, SectionChange, StateChunk, StateWriter, instance_of},
 };
 
 const TAG_CLOSED: u8 = 0;
@@ -83,8 +82,8 @@ impl SlidingWindow {
     pub(super) fn restore_chunk(&mut self, chunk: &StateChunk) -> Result<()> {
         match chunk.tag {
             TAG_CLOSED => {
-                let first_open = integers(chunk.rows.column(0)).value(0);
-                self.first_open = self.first_open.max(Some(first_open));
+                let first_open = integers(chunk.rows.column(1)).values().iter().max().copied();
+                self.first_open = self.first_open.max(first_open);
                 Ok(())
             }
             TAG_PANES => self.restore_panes(&chunk.rows),
@@ -96,13 +95,15 @@ impl SlidingWindow {
         let (Some(first_open), Some(context)) = (self.first_open, &self.context) else {
             return Ok(());
         };
-        let column: ArrayRef = Arc::new(Int64Array::from(vec![first_open]));
-        let rows = batch_of(vec![column])?;
-        for partition in (0..context.grid.config().partition_count).map(PartitionId) {
-            if instance_of(partition, context.parallelism) == context.index {
-                state.put(StateChunk { partition, tag: TAG_CLOSED, rows: rows.clone() });
-            }
-        }
+        let partitions = 0..context.grid.config().partition_count;
+        let is_ours = |&partition: &u16| {
+            instance_of(PartitionId(partition), context.parallelism) == context.index
+        };
+        let partitions: Int64Array = partitions.filter(is_ours).map(i64::from).collect();
+        let first_open = Int64Array::from_value(first_open, partitions.len());
+        let rows = batch_of(vec![Arc::new(partitions), Arc::new(first_open)])?;
+        let rows = KeyedRows { rows, placed_by: PlacedBy::Number(0) };
+        state.change(SectionChange::Replace((TAG_CLOSED, 0), rows));
         Ok(())
     }
 
@@ -184,7 +185,7 @@ fn pane_rows(number: i64, pane: &Pane, slots: &[u32], keys: &WindowKeys) -> Resu
     let keys = keys.columns_of(&ids)?;
     let key_positions = 2..2 + keys.len();
     let columns = [numbers, live].into_iter().chain(keys).chain(plain).collect();
-    Ok(KeyedRows { rows: batch_of(columns)?, keys: key_positions })
+    Ok(KeyedRows { rows: batch_of(columns)?, placed_by: PlacedBy::Keys(key_positions) })
 }
 
 /// What a multiset of a pane holds; `None` for an aggregate of another kind.
@@ -204,7 +205,7 @@ fn multiset_rows(
     let keys = keys.columns_of(&ids)?;
     let key_positions = 1..1 + keys.len();
     let columns = [numbers].into_iter().chain(keys).chain([entries.values, weights]).collect();
-    Ok(Some(KeyedRows { rows: batch_of(columns)?, keys: key_positions }))
+    Ok(Some(KeyedRows { rows: batch_of(columns)?, placed_by: PlacedBy::Keys(key_positions) }))
 }
 
 fn integers(column: &ArrayRef) -> &Int64Array {
