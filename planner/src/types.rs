@@ -151,8 +151,12 @@ impl OutputColumn {
 impl SqlType {
     /// The type of an Arrow field: metadata first, then the Arrow type.
     pub fn of_field(field: &Field) -> Self {
+        // A cast keeps the declaration of the column under it, which says nothing any more then.
+        let fits = |sql_type: &Self| {
+            Self::of_arrow(&sql_type.arrow()) == Self::of_arrow(field.data_type())
+        };
         if let Some(declared) = field.metadata().get(TYPE_KEY)
-            && let Some(sql_type) = of_metadata(declared)
+            && let Some(sql_type) = of_metadata(declared).filter(fits)
         {
             return sql_type;
         }
