@@ -43,6 +43,7 @@ impl Failpoints {
         match &mut state.armed {
             Some((armed, 0)) if armed == name => {
                 state.armed = None;
+                tracing::warn!(place = name, "failpoint hit");
                 true
             }
             Some((armed, left)) if armed == name => {
