@@ -82,6 +82,12 @@ impl Piece {
         Ok(())
     }
 
+    /// The positions of the rows that the reader sees.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = usize> {
+        let is_seen = |row: &usize| self.mask.as_ref().is_none_or(|mask| mask.value(*row));
+        (0..self.batch.num_rows()).filter(is_seen)
+    }
+
     /// Rows that the reader sees.
     pub(crate) fn len(&self) -> usize {
         self.mask.as_ref().map_or(self.batch.num_rows(), BooleanBuffer::count_set_bits)

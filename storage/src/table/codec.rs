@@ -112,6 +112,30 @@ pub(crate) mod ipc {
     }
 }
 
+/// Batches as Arrow IPC streams (`#[serde(with)]`).
+pub(crate) mod batches {
+    use super::*;
+
+    pub(crate) fn serialize<S: Serializer>(
+        batches: &[RecordBatch],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let bytes = batches.iter().map(batch_to_ipc).collect::<Result<Vec<_>>>();
+        bytes.map_err(ser::Error::custom)?.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<RecordBatch>, D::Error> {
+        let bytes = Vec::<Vec<u8>>::deserialize(deserializer)?;
+        bytes
+            .iter()
+            .map(|bytes| batch_from_ipc(bytes))
+            .collect::<Result<_>>()
+            .map_err(de::Error::custom)
+    }
+}
+
 /// Captured pieces as one batch of the rows that the reader sees (`#[serde(with)]`).
 pub(crate) mod pieces {
     use super::*;

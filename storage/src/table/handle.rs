@@ -368,12 +368,26 @@ impl Table {
         stats
     }
 
+    /// The way to its owners.
+    pub(crate) fn router(&self) -> &Arc<Router> {
+        &self.router
+    }
+
+    /// NotFound after a drop, Conflict once another table has taken its place.
+    pub(crate) fn check_exists(&self) -> Result<()> {
+        let id = self.record().id;
+        match self.router.has_table(id) {
+            true => Ok(()),
+            false => Err(self.named(Error::NotFound { kind: "table", name: id.0.to_string() })),
+        }
+    }
+
     fn call_one<'a>(&self, partition: PartitionId, op: impl Fn() -> Op<'a>) -> Result<Output> {
         let output = self.router.call_one(self.record().id, partition, op);
         output.map_err(|error| self.named(error))
     }
 
-    fn call_many<'a>(
+    pub(crate) fn call_many<'a>(
         &self,
         runs: Vec<Run>,
         op: impl Fn(Vec<Run>) -> Op<'a>,

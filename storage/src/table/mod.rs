@@ -18,12 +18,14 @@ pub mod writer;
 pub(crate) mod router;
 
 mod capture;
+mod changes;
 mod chunk;
 pub(crate) mod closing;
 mod codec;
 mod column;
 mod compaction;
 mod index;
+mod journal;
 mod link;
 mod mailbox;
 mod memory;
@@ -41,8 +43,10 @@ mod versions;
 mod writer_cell;
 mod writers;
 
+pub use changes::ChangeReader;
 pub use handle::{KeyedWrite, RowVersion, ScanLane, Table, TableStats, WriteMode, WriteSummary};
 pub use job_writers::JobWriters;
+pub use journal::{CHANGE_DIFF, CHANGE_TIME};
 pub(crate) use patience::check_stopped;
 pub use patience::{blocker, may_wait, stoppable, without_waiting};
 pub use turns::Turn;

@@ -72,6 +72,10 @@ pub(crate) enum Op<'a> {
     Truncate { partitions: Vec<Run> },
     /// Nothing, once no writer is open in these partitions.
     AwaitWriters { partitions: Vec<Run> },
+    /// Keep journals for those readers of changes, and no others, that the table has now.
+    KeepJournals { partitions: Vec<Run> },
+    /// What was committed in (`after`, `upto`], out of the journals of a reader.
+    TakeChanges { partitions: Vec<Run>, feed: u64, after: u64, upto: u64 },
     /// Count rows, in both modes of the snapshot, and bytes.
     Stats { partitions: Vec<Run>, snapshot: Snapshot },
 }
@@ -135,6 +139,8 @@ pub(crate) enum Output {
     Summary(WriteSummary),
     /// Capture.
     Pieces(#[serde(with = "codec::pieces")] Vec<Piece>),
+    /// TakeChanges.
+    Changes(#[serde(with = "codec::batches")] Vec<RecordBatch>),
     /// Stats, in the order of the partitions asked for.
     Stats(Vec<TableStats>),
 }
@@ -190,9 +196,9 @@ impl Op<'_> {
     pub(crate) fn changes_rows(&self) -> bool {
         match self {
             Op::Write { .. } | Op::WriteBatch { .. } | Op::ModifyBatch { .. } => true,
-            Op::Truncate { .. } => true,
+            Op::Truncate { .. } | Op::TakeChanges { .. } => true,
             // To settle again is to find nothing left.
-            Op::Settle { .. } | Op::AwaitWriters { .. } => false,
+            Op::Settle { .. } | Op::AwaitWriters { .. } | Op::KeepJournals { .. } => false,
             Op::Get { .. } | Op::GetMany { .. } | Op::Capture { .. } | Op::Stats { .. } => false,
         }
     }
@@ -207,6 +213,8 @@ impl Op<'_> {
             | Op::Settle { partitions }
             | Op::Truncate { partitions }
             | Op::AwaitWriters { partitions }
+            | Op::KeepJournals { partitions }
+            | Op::TakeChanges { partitions, .. }
             | Op::Stats { partitions, .. } => partitions.clone(),
         }
     }

@@ -18,6 +18,7 @@ use parking_lot::{Mutex, RwLock};
 use super::{
     column::Column,
     handle::{KeyedWrite, TableStats, WriteSummary},
+    journal::Feed,
     memory::Memory,
     op::{Answer, Op, Output, Request, RoutedRows, Run, Status},
     rows::{Context, Rows, Source, Step},
@@ -71,6 +72,10 @@ pub(crate) struct OwnedTable {
     is_dropped: AtomicBool,
     /// Whether it takes no writes for a while; set and read in the same way.
     is_closed: AtomicBool,
+    /// The readers of its changes; a partition looks when the number beside has changed.
+    feeds: RwLock<Vec<Arc<Feed>>>,
+    /// Counts the changes of the readers; written with them.
+    feeds_version: AtomicU64,
 }
 
 /// A table and the assignment version by which an operation on it was routed.
@@ -103,8 +108,8 @@ impl Owner {
         self.tables.write().entry(schema.record.id).or_insert_with(|| {
             let partitions = self.holdings.iter().map(|_| Mutex::default()).collect();
             let schema = Arc::clone(schema);
-            let (is_dropped, is_closed) = Default::default();
-            Arc::new(OwnedTable { schema, partitions, is_dropped, is_closed })
+            let (is_dropped, is_closed, feeds, feeds_version) = Default::default();
+            Arc::new(OwnedTable { schema, partitions, is_dropped, is_closed, feeds, feeds_version })
         });
     }
 
@@ -123,6 +128,20 @@ impl Owner {
     pub(crate) fn close_table(&self, id: ObjectId, is_closed: bool) -> bool {
         let table = self.tables.read().get(&id).map(Arc::clone);
         table.is_some_and(|table| table.is_closed.swap(is_closed, Ordering::SeqCst) != is_closed)
+    }
+
+    /// Whether it serves a table.
+    pub(crate) fn has_table(&self, id: ObjectId) -> bool {
+        self.tables.read().contains_key(&id)
+    }
+
+    /// Changes for whom a table keeps journals.
+    pub(crate) fn change_feeds(&self, id: ObjectId, change: impl FnOnce(&mut Vec<Arc<Feed>>)) {
+        if let Some(table) = self.tables.read().get(&id) {
+            let mut feeds = table.feeds.write();
+            change(&mut feeds);
+            table.feeds_version.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     /// Executes an operation.
@@ -175,6 +194,24 @@ impl Owner {
                 }
                 Ok(left.answer(Output::Nothing))
             }
+            Op::KeepJournals { partitions } => {
+                let left = self.each_partition(&table, partitions, |_, _, rows| {
+                    rows.as_mut().map_or(Ok(()), |rows| table.keep_journals(rows))?;
+                    Ok(None)
+                })?;
+                Ok(left.answer(Output::Nothing))
+            }
+            Op::TakeChanges { partitions, feed, after, upto } => {
+                let mut changes = Vec::new();
+                let left = self.each_partition(&table, partitions, |_, _, rows| {
+                    let journals = rows.iter_mut().flat_map(|rows| &mut rows.journals);
+                    for journal in journals.filter(|journal| journal.feed().id == *feed) {
+                        journal.take(*after, *upto, &mut changes)?;
+                    }
+                    Ok(None)
+                })?;
+                Ok(left.answer(Output::Changes(changes)))
+            }
             Op::AwaitWriters { partitions } => {
                 let left = self.each_partition(&table, partitions, |_, _, rows| {
                     Ok(rows.as_ref().and_then(|rows| rows.open_writer()).map(waits_for))
@@ -182,15 +219,17 @@ impl Owner {
                 Ok(left.answer(Output::Nothing))
             }
             Op::Truncate { partitions } => {
-                let left = self.each_partition(&table, partitions, |_, _, rows| {
+                let left = self.each_partition(&table, partitions, |context, _, rows| {
                     if table.is_closed() {
                         return Ok(Some(Status::Closed));
                     }
                     let blocking = rows.as_ref().and_then(|rows| rows.open_writer());
+                    rows.as_mut().map_or(Ok(()), |rows| table.keep_journals(rows))?;
                     if blocking.is_none()
                         && let Some(gone) = rows.take()
                     {
                         self.memory.forget(&gone);
+                        *rows = gone.truncated(context)?.map(Box::new);
                     }
                     Ok(blocking.map(waits_for))
                 })?;
@@ -293,6 +332,7 @@ impl Owner {
         }
         let context = Context { schema, writers: &self.writers };
         let rows = rows_of(&mut slot, context)?;
+        table.keep_journals(rows)?;
         let step = rows.write(context, hash, key, write, &row);
         self.memory.report(rows);
         let due = Due::of(rows);
@@ -420,6 +460,7 @@ impl Owner {
                     break;
                 }
                 let rows = rows_of(&mut slot, context)?;
+                table.keep_journals(rows)?;
                 let part = &routed.order[start as usize..end as usize];
                 let progress = write(context, rows, part, &mut summary);
                 self.memory.report(rows);
@@ -510,6 +551,17 @@ impl Owner {
 }
 
 impl OwnedTable {
+    /// Keeps journals in a partition for those who read the table's changes now.
+    fn keep_journals(&self, rows: &mut Rows) -> Result<()> {
+        let version = self.feeds_version.load(Ordering::SeqCst);
+        if rows.feeds_version == version {
+            return Ok(());
+        }
+        rows.keep_journals(&self.schema, &self.feeds.read())?;
+        rows.feeds_version = version;
+        Ok(())
+    }
+
     /// Whether it takes no writes.
     fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::SeqCst)

@@ -8,6 +8,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::{
     codec,
+    journal::Feed,
     link::Link,
     memory::Memory,
     op::{Answer, Op, Output, Request, Run, Status},
@@ -121,6 +122,24 @@ impl Router {
     /// Frees a table.
     pub(crate) fn drop_table(&self, id: ObjectId) {
         self.owners.iter().for_each(|owner| owner.drop_table(id));
+    }
+
+    /// Whether a table is served.
+    pub(crate) fn has_table(&self, id: ObjectId) -> bool {
+        self.owners.first().is_some_and(|owner| owner.has_table(id))
+    }
+
+    /// Journals of a table are to be kept for one more reader.
+    pub(crate) fn add_feed(&self, id: ObjectId, feed: &Arc<Feed>) {
+        self.owners
+            .iter()
+            .for_each(|owner| owner.change_feeds(id, |feeds| feeds.push(Arc::clone(feed))));
+    }
+
+    /// No journals are to be kept for that reader any more.
+    pub(crate) fn remove_feed(&self, id: ObjectId, feed: u64) {
+        let is_other = |other: &Arc<Feed>| other.id != feed;
+        self.owners.iter().for_each(|owner| owner.change_feeds(id, |feeds| feeds.retain(is_other)));
     }
 
     /// Lets a table take no writes any more, or again; answers whether that is a change.

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::{
     handle::{KeyedWrite, RowVersion, WriteMode, WriteSummary},
     index::{KeyIndex, Slot},
-    schema::{KeyBytes, KeyRef, TableSchema},
+    journal::{Author, Feed, Journal},
+    schema::{KeyBytes, KeyRef, TableSchema, readers},
     store::Store,
     versions::{Hold, Mark, Pass, Settled, Versions},
-    view::Snapshot,
+    view::{ReadMode, Snapshot},
     writer::ended,
     writer_cell::{Fate, WriterCell},
     writers::Writers,
@@ -30,6 +31,10 @@ pub(crate) struct Rows {
     pub(crate) merging: Option<u64>,
     /// Memory last reported to the table's account, in bytes.
     pub(crate) bytes_reported: usize,
+    /// What readers of the table's changes have yet to see; none while there is no such reader.
+    pub(crate) journals: Vec<Journal>,
+    /// The number of the table's readers for which the journals were looked at last.
+    pub(crate) feeds_version: u64,
 }
 
 /// What operations on rows need to know of the table and the member.
@@ -63,6 +68,19 @@ enum Newest {
     Blocked(u64),
 }
 
+/// No row comes.
+const NO_ROW: Option<fn(usize) -> Value<'static>> = None;
+
+impl Newest {
+    /// The row that is there.
+    fn live(&self) -> Option<Slot> {
+        match self {
+            Newest::Live(slot) => Some(*slot),
+            Newest::Absent(_) | Newest::Blocked(_) => None,
+        }
+    }
+}
+
 /// How far a run of a batch came: rows done, and the writer in the way of the next.
 pub(crate) type Progress = (usize, Option<u64>);
 
@@ -75,6 +93,8 @@ impl Rows {
             versions: None,
             merging: None,
             bytes_reported: 0,
+            journals: Vec::new(),
+            feeds_version: 0,
         })
     }
 
@@ -136,7 +156,8 @@ impl Rows {
             }
             (KeyedWrite::Replace { .. }, Newest::Absent(_)) => Err(Error::Conflict),
             (KeyedWrite::Delete { .. }, Newest::Live(slot)) => {
-                let mark = self.autocommit(context);
+                let (stamp, mark) = self.autocommit(context);
+                self.tell(Author::Stamp(stamp), Some(slot), NO_ROW);
                 self.end(hash, slot, mark);
                 Ok(Step::Done(1))
             }
@@ -144,7 +165,9 @@ impl Rows {
                 self.store.make_room(context.schema)?;
                 let slot = self.store.slot_next();
                 self.store.tail.push(row)?;
-                let mark = self.autocommit(context);
+                let (stamp, mark) = self.autocommit(context);
+                let new = |column: usize| row[column].clone();
+                self.tell(Author::Stamp(stamp), newest.live(), Some(new));
                 self.link(context.schema, hash, slot, &newest, mark);
                 Ok(Step::Done(1))
             }
@@ -162,7 +185,7 @@ impl Rows {
         (source, rows): (&Source<'_>, &[u32]),
         summary: &mut WriteSummary,
     ) -> Result<Progress> {
-        let mark = Some(self.mark_of(cell)?);
+        let by = (cell, self.mark_of(cell)?);
         let mut accepted = Vec::with_capacity(rows.len().min(self.store.tail.room()));
         let mut bytes = KeyBytes::new();
         for (done, row) in rows.iter().enumerate() {
@@ -184,7 +207,7 @@ impl Rows {
                 _ => {
                     summary.updated += u64::from(matches!(newest, Newest::Live(_)));
                     summary.inserted += u64::from(!matches!(newest, Newest::Live(_)));
-                    self.append(context, source, *row, &mut accepted, hash, &newest, mark)?;
+                    self.append(context, (source, *row), &mut accepted, hash, &newest, by)?;
                 }
             }
         }
@@ -202,7 +225,7 @@ impl Rows {
         (keys, new, rows): (&Source<'_>, Option<&Source<'_>>, &[u32]),
         summary: &mut WriteSummary,
     ) -> Result<Progress> {
-        let mark = Some(self.mark_of(cell)?);
+        let by = (cell, self.mark_of(cell)?);
         let mut accepted = Vec::new();
         let mut bytes = KeyBytes::new();
         let mut outcome = Ok((rows.len(), None));
@@ -229,11 +252,12 @@ impl Rows {
             };
             match new {
                 Some(new) => {
-                    self.append(context, new, *row, &mut accepted, hash, &newest, mark)?;
+                    self.append(context, (new, *row), &mut accepted, hash, &newest, by)?;
                     summary.updated += 1;
                 }
                 None => {
-                    self.end(hash, slot, mark);
+                    self.tell(Author::Writer(cell), Some(slot), NO_ROW);
+                    self.end(hash, slot, Some(by.1));
                     summary.deleted += 1;
                 }
             }
@@ -252,7 +276,10 @@ impl Rows {
 
     /// Whether nothing is left that anybody may still see or undo.
     pub(crate) fn is_spent(&self) -> bool {
-        self.store.living() == 0 && self.versions.is_none() && self.merging.is_none()
+        self.store.living() == 0
+            && self.versions.is_none()
+            && self.merging.is_none()
+            && self.journals.is_empty()
     }
 
     /// Drops version information that no reader needs, and undoes aborted writers: one slice of a
@@ -283,12 +310,61 @@ impl Rows {
         self.versions.as_ref().and_then(|versions| versions.open_writer())
     }
 
+    /// Keeps a journal for each of `feeds` and for no other. A new one begins with what writers have
+    /// done here that have not ended: it will be committed after the reader's first look.
+    pub(crate) fn keep_journals(
+        &mut self,
+        schema: &TableSchema,
+        feeds: &[Arc<Feed>],
+    ) -> Result<()> {
+        self.journals.retain(|journal| feeds.iter().any(|feed| feed.id == journal.feed().id));
+        for feed in feeds {
+            if self.journals.iter().any(|journal| journal.feed().id == feed.id) {
+                continue;
+            }
+            let mut journal = Journal::new(schema, feed)?;
+            let open = self.versions.iter().flat_map(|versions| versions.open_changes());
+            for change in open {
+                let author = Author::Writer(&change.cell);
+                journal.record(author, change.diff, |column| self.store.value(change.slot, column));
+            }
+            self.journals.push(journal);
+        }
+        Ok(())
+    }
+
+    /// What is left of the partition without its rows, none of which is held by a writer: the
+    /// journals, which say that they have gone. `None` without journals.
+    pub(crate) fn truncated(mut self, context: Context<'_>) -> Result<Option<Self>> {
+        if self.journals.is_empty() {
+            return Ok(None);
+        }
+        let stamp = context.writers.draw_stamp();
+        let all: Vec<_> = (0..context.schema.arrow().fields().len()).collect();
+        let newest = Snapshot::newest(ReadMode::Durable).resolved(context.writers);
+        let mut pieces = Vec::new();
+        self.capture(context.schema, &all, &newest, &mut pieces)?;
+        for piece in &pieces {
+            let columns = readers(piece.batch.columns())?;
+            for row in piece.rows() {
+                for journal in &mut self.journals {
+                    journal
+                        .record(Author::Stamp(stamp), -1, |column| Ok(columns[column].value(row)));
+                }
+            }
+        }
+        let (journals, feeds_version) = (self.journals, self.feeds_version);
+        Ok(Some(Self { journals, feeds_version, ..Self::new(context)? }))
+    }
+
     /// Memory of everything, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         /// What an unsettled entry takes in its maps.
         const VERSION_BYTES: usize = 64;
         let versions = self.versions.as_ref().map_or(0, |versions| versions.len());
-        size_of::<Self>() + self.store.bytes() + self.index.bytes() + versions * VERSION_BYTES
+        let journals = self.journals.iter().map(Journal::bytes).sum::<usize>();
+        let rows = self.store.bytes() + self.index.bytes() + versions * VERSION_BYTES;
+        size_of::<Self>() + rows + journals
     }
 
     /// The newest row of a key as the writer `own` (`None`: autocommit) meets it.
@@ -346,23 +422,47 @@ impl Rows {
         Ok(self.versions.get_or_insert_default().mark_of(cell))
     }
 
-    /// The mark of a write that commits now, or `None` if no reader needs to tell it apart.
-    fn autocommit(&self, context: Context<'_>) -> Option<Mark> {
+    /// The stamp of a write that commits now, and its mark, or `None` if no reader needs to tell it apart.
+    fn autocommit(&self, context: Context<'_>) -> (u64, Option<Mark>) {
         let stamp = context.writers.draw_stamp();
-        (context.writers.view_oldest() < stamp).then_some(stamp)
+        (stamp, (context.writers.view_oldest() < stamp).then_some(stamp))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the loop bodies of the two batch writes")]
+    /// Tells the readers of changes of a row that goes and one that comes; before the rows are
+    /// linked.
+    fn tell<'v>(
+        &mut self,
+        author: Author<'_>,
+        before: Option<Slot>,
+        after: Option<impl Fn(usize) -> Value<'v>>,
+    ) {
+        let Self { store, journals, .. } = self;
+        for journal in journals {
+            if let Some(before) = before {
+                journal.record(author, -1, |column| store.value(before, column));
+            }
+            if let Some(after) = &after {
+                journal.record(author, 1, |column| Ok(after(column)));
+            }
+        }
+    }
+
     fn append(
         &mut self,
         context: Context<'_>,
-        source: &Source<'_>,
-        row: u32,
+        (source, row): (&Source<'_>, u32),
         accepted: &mut Vec<u32>,
         hash: u64,
         newest: &Newest,
-        mark: Option<Mark>,
+        (cell, mark): (&Arc<WriterCell>, Mark),
     ) -> Result<()> {
+        if !self.journals.is_empty() {
+            // The row before may be one of this batch, with no more than its key in place.
+            self.store.tail.complete(context.schema, &source.readers, accepted)?;
+            accepted.clear();
+            let new = |column: usize| source.readers[column].value(row as usize);
+            self.tell(Author::Writer(cell), newest.live(), Some(new));
+        }
         if self.store.tail.room() == 0 {
             self.store.tail.complete(context.schema, &source.readers, accepted)?;
             accepted.clear();
@@ -371,7 +471,7 @@ impl Rows {
         let slot = self.store.slot_next();
         self.store.tail.push_key(context.schema, &source.readers, row)?;
         accepted.push(row);
-        self.link(context.schema, hash, slot, newest, mark);
+        self.link(context.schema, hash, slot, newest, Some(mark));
         Ok(())
     }
 

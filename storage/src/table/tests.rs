@@ -15,6 +15,7 @@ use arrow::{
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
+mod changes;
 mod closing;
 mod job_model;
 mod job_writers;

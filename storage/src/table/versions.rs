@@ -96,6 +96,14 @@ pub(crate) enum Hold {
     Aborted,
 }
 
+/// What a writer that has not ended did to a row.
+pub(crate) struct OpenChange {
+    pub(crate) cell: Arc<WriterCell>,
+    pub(crate) slot: Slot,
+    /// 1 if it created the row, −1 if it ended it.
+    pub(crate) diff: i64,
+}
+
 /// Who sees a change, as far as settling goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
@@ -158,6 +166,30 @@ impl Versions {
     pub(crate) fn open_writer(&self) -> Option<u64> {
         let mut used = self.authors.values().filter(|author| author.created + author.ended > 0);
         used.find_map(|author| author.cell.as_ref().filter(|cell| cell.is_open()).map(|c| c.id()))
+    }
+
+    /// What writers have done that have not ended, each row that goes before those that come; without
+    /// rows that the same writer created and ended.
+    pub(crate) fn open_changes(&self) -> Vec<OpenChange> {
+        let open = |mark: Mark| {
+            let author = self.authors.get(&mark)?;
+            author.cell.as_ref().filter(|cell| cell.is_open()).map(Arc::clone)
+        };
+        let mut changes = Vec::new();
+        for (slot, end) in &self.ended {
+            let is_own = self.created_mark(*slot) == Some(end.mark);
+            if let Some(cell) = open(end.mark).filter(|_| !is_own) {
+                changes.push(OpenChange { cell, slot: *slot, diff: -1 });
+            }
+        }
+        for (first, run) in &self.created {
+            let Some(cell) = open(run.mark) else { continue };
+            let ended_by_it =
+                |slot: &Slot| self.ended.get(slot).is_some_and(|end| end.mark == run.mark);
+            let slots = (*first..*first + run.len).filter(|slot| !ended_by_it(slot));
+            changes.extend(slots.map(|slot| OpenChange { cell: Arc::clone(&cell), slot, diff: 1 }));
+        }
+        changes
     }
 
     /// Row `slot` was created.

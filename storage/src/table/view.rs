@@ -61,6 +61,11 @@ impl ReadView {
         self
     }
 
+    /// What was committed up to here is seen.
+    pub(crate) fn stamp(&self) -> u64 {
+        self.snapshot.stamp
+    }
+
     /// What operations carry.
     pub(crate) fn snapshot(&self) -> Snapshot {
         self.snapshot

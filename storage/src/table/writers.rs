@@ -56,6 +56,7 @@ pub(crate) struct Writers {
 struct State {
     writer_id_last: u64,
     execution_last: u64,
+    feed_last: u64,
     /// Writers that have not ended, and ended ones until their changes are settled.
     cells: HashMap<u64, Arc<WriterCell>>,
     /// Number of views per stamp.
@@ -111,6 +112,13 @@ impl Writers {
         let mut state = self.state.lock();
         state.execution_last += 1;
         state.execution_last
+    }
+
+    /// The number of a new reader of changes.
+    pub(crate) fn begin_feed(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.feed_last += 1;
+        state.feed_last
     }
 
     /// Forgets ended writers whose changes are settled.
