@@ -29,7 +29,9 @@ use crate::{
         mapping::MappingProvider,
         pg,
         provider::OpenBlock,
-        schema::{CATALOG, GridCatalog, PublicSchema, RETURNED_SCHEMA, ROWS_SCHEMA, Shown},
+        schema::{
+            CATALOG, CHANGES_SCHEMA, GridCatalog, PublicSchema, RETURNED_SCHEMA, ROWS_SCHEMA, Shown,
+        },
         sys,
         system_table::SystemParts,
     },
@@ -72,6 +74,7 @@ impl Context {
             ("public", public(Shown::Visible)),
             (ROWS_SCHEMA, public(Shown::Rows)),
             (RETURNED_SCHEMA, public(Shown::Returned)),
+            (CHANGES_SCHEMA, public(Shown::Changes)),
         ]);
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));

@@ -423,6 +423,12 @@ fn scanned(plan: &LogicalPlan, named: &mut Vec<(ObjectName, ObjectId)>) {
                 let record = table.table().record();
                 named.push((record.name.clone(), record.id));
             }
+            if let Some(changes) =
+                provider.downcast_ref::<crate::catalog::changes::ChangesProvider>()
+            {
+                let record = changes.table().record();
+                named.push((record.name.clone(), record.id));
+            }
         }
         Ok(TreeNodeRecursion::Continue)
     });

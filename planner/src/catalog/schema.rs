@@ -14,8 +14,11 @@ use storage::{
     cluster::control::{ObjectName, state::Relation},
 };
 
-use super::provider::{GridTable, ReturnedRows, external};
-use crate::context::Context;
+use super::{
+    changes::ChangesProvider,
+    provider::{GridTable, ReturnedRows, external},
+};
+use crate::{Error, context::Context, error::no_such_relation, functions};
 
 /// DataFusion's name for the only catalog; users never see it.
 pub const CATALOG: &str = "tidewater";
@@ -25,6 +28,9 @@ pub const ROWS_SCHEMA: &str = "\u{1}rows";
 
 /// Schema in which a table's name stands for the rows a statement has just written.
 pub const RETURNED_SCHEMA: &str = "\u{1}returned";
+
+/// Schema in which a table's name stands for its changes.
+pub const CHANGES_SCHEMA: &str = "\u{1}changes";
 
 /// The only catalog.
 #[derive(Debug)]
@@ -59,6 +65,8 @@ pub enum Shown {
     Rows,
     /// Tables only, as the rows just written.
     Returned,
+    /// Tables only, as their changes.
+    Changes,
 }
 
 /// `public`, and its twins that only our own statements name.
@@ -94,7 +102,13 @@ impl SchemaProvider for PublicSchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        let Some(relation) = self.relation(name) else { return Ok(None) };
+        let relation = match self.relation(name) {
+            Some(relation) => relation,
+            None if self.shown == Shown::Changes => {
+                return Err(functions::external(no_such_relation(name)));
+            }
+            None => return Ok(None),
+        };
         let context = self.context.get().and_then(Weak::upgrade).ok_or_else(|| {
             DataFusionError::Internal("the catalog is used after its planner".to_owned())
         })?;
@@ -103,11 +117,18 @@ impl SchemaProvider for PublicSchema {
             (Relation::Table(record), shown) => {
                 let table = self.grid.table(record.id).map_err(external)?;
                 match shown {
+                    Shown::Changes => {
+                        Arc::new(ChangesProvider::new(table).map_err(functions::external)?)
+                    }
                     Shown::Rows => Arc::new(GridTable::whole(table)),
                     _ => Arc::new(GridTable::visible(table)),
                 }
             }
             (_, Shown::Rows | Shown::Returned) => return Ok(None),
+            (other, Shown::Changes) => {
+                let what = format!("EMIT CHANGES over a {} is not supported", other.kind());
+                return Err(functions::external(Error::unsupported(what)));
+            }
             (Relation::Mapping(record), Shown::Visible) => context.mapping_provider(record)?,
             (Relation::View(record), Shown::Visible) => context.view_provider(&record).await?,
         };

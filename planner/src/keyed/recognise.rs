@@ -18,7 +18,7 @@ use crate::{
         check_conflict_target, default_expression, insert_parts, is_default, relation_of_delete,
         update_assignments,
     },
-    parse::{StatementKind, fold, parameter_count},
+    parse::{StatementKind, fold, is_plain_select, parameter_count},
 };
 
 /// The keyed plan of a statement, if it is one.
@@ -115,25 +115,7 @@ fn select(grid: &Arc<Grid>, query: &ast::Query, hints: &[Option<SqlType>]) -> Op
         return None;
     };
     let SetExpr::Select(select) = body.as_ref() else { return None };
-    let is_plain = locks.is_empty()
-        && pipe_operators.is_empty()
-        && select.distinct.is_none()
-        && select.top.is_none()
-        && select.exclude.is_none()
-        && select.into.is_none()
-        && select.lateral_views.is_empty()
-        && select.prewhere.is_none()
-        && select.having.is_none()
-        && select.qualify.is_none()
-        && select.named_window.is_empty()
-        && select.cluster_by.is_empty()
-        && select.distribute_by.is_empty()
-        && select.sort_by.is_empty()
-        && select.connect_by.is_empty()
-        && select.value_table_mode.is_none()
-        && select.select_modifiers.is_none()
-        && matches!(&select.group_by,
-            ast::GroupByExpr::Expressions(by, modifiers) if by.is_empty() && modifiers.is_empty());
+    let is_plain = locks.is_empty() && pipe_operators.is_empty() && is_plain_select(select);
     let [relation] = select.from.as_slice() else { return None };
     let selection = select.selection.as_ref().filter(|_| is_plain)?;
     let (table, alias) = plain_table(grid, relation)?;

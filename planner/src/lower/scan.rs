@@ -19,6 +19,7 @@ use super::{Lowering, Stage, fields::StructFields};
 use crate::{
     Error, Result,
     catalog::{
+        changes::ChangesProvider,
         mapping::{MappingProvider, SourceColumns},
         provider::GridTable,
     },
@@ -44,6 +45,12 @@ impl Lowering<'_> {
             let name = format!("scan({})", table.record().name.name);
             let supplier = processors::table_scan(Arc::clone(table), read.clone());
             self.source(&name, Parallelism::Exactly(1), supplier)
+        } else if let Some(changes) = provider.downcast_ref::<ChangesProvider>() {
+            let table = changes.table();
+            let name = format!("changes({})", table.record().name.name);
+            let supplier = processors::table_changes(Arc::clone(table), read.clone());
+            let stage = self.source(&name, Parallelism::Exactly(1), supplier);
+            Stage { is_unbounded: true, ..stage }
         } else if let Some(rows) = provider.downcast_ref::<LiteralRows>() {
             let batches: Vec<RecordBatch> = rows
                 .batches()

@@ -3,9 +3,11 @@
 
 mod copy;
 pub mod dialect;
+mod emit;
 mod job;
 pub mod limits;
 mod mapping;
+mod plain;
 mod session;
 mod source;
 mod statement;
@@ -19,6 +21,7 @@ pub use dialect::TidewaterDialect;
 pub use job::{AlterJob, CreateJob, ExportJob, JobGoes};
 pub use limits::{CALLS_MAX, CONNECTIVES_MAX, NESTING_MAX, OPERATORS_MAX, STATEMENT_BYTES_MAX};
 pub use mapping::{CreateMapping, MappingColumn};
+pub use plain::is_plain_select;
 pub use source::Source;
 pub use statement::{
     DropKind, ShowObjects, StatementKind, parameter_count, parse, parse_expression, parse_query,

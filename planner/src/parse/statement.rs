@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::{
 
 use super::{
     copy::{self, CopyDirection, CopyStatement},
-    fold,
+    emit, fold,
     job::{self, AlterJob, CreateJob, ExportJob},
     mapping::{self, CreateMapping},
     session,
@@ -163,11 +163,17 @@ fn parse_one(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statement>
         .filter(|token| !matches!(token.token, Token::Whitespace(_)))
         .cloned()
         .collect();
-    refuse_emit(&tokens)?;
+    let query = emit::split(&tokens)?.map(<[TokenWithSpan]>::to_vec);
+    let is_emit = query.is_some();
+    let tokens = query.unwrap_or(tokens);
     let words: Vec<String> =
         tokens.iter().take(6).map(|token| word(token).unwrap_or_default()).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     unbuilt::refuse(&words)?;
+    // Those hold statements that are looked at by themselves.
+    if !matches!(words[0], "EXPLAIN" | "COPY" | "PREPARE" | "DECLARE") {
+        emit::refuse(&tokens)?;
+    }
     let kind = match words.as_slice() {
         ["EXPLAIN", ..] => parse_explain(source, &tokens)?,
         ["COPY", ..] => parse_copy(source, &tokens[1..])?,
@@ -190,7 +196,10 @@ fn parse_one(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statement>
             }
         },
     };
-    let kind = evaluate_execute(kind)?;
+    let mut kind = evaluate_execute(kind)?;
+    if is_emit && let StatementKind::Query(query) = &mut kind {
+        emit::follow(query)?;
+    }
     let start = tokens.first().map_or(1, |token| source.position(token.span.start)) - 1;
     Ok(Statement { sql: source.text(&tokens).to_owned(), start, kind: Arc::new(kind) })
 }
@@ -567,19 +576,6 @@ fn refuse_into(query: &ast::Query) -> Result<()> {
             Err(Error::unsupported("SELECT FOR UPDATE/SHARE is not supported"))
         }
         _ => Ok(()),
-    }
-}
-
-/// `EMIT CHANGES` and `EMIT ON WINDOW CLOSE` would be read as an alias.
-fn refuse_emit(tokens: &[TokenWithSpan]) -> Result<()> {
-    let is_emit = tokens.windows(2).any(|pair| {
-        word(&pair[0]).as_deref() == Some("EMIT")
-            && matches!(word(&pair[1]).as_deref(), Some("CHANGES" | "ON"))
-    });
-    match is_emit {
-        true => Err(Error::unsupported("EMIT CHANGES is not supported")
-            .with_hint("Windows over a stream are emitted when the watermark passes their end.")),
-        false => Ok(()),
     }
 }
 

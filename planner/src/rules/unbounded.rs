@@ -10,7 +10,11 @@ use datafusion::{
     logical_expr::{Distinct, Expr, Join, LogicalPlan, TableScan},
 };
 
-use crate::{Error, Result, catalog::mapping::MappingProvider, functions::window::WindowNode};
+use crate::{
+    Error, Result,
+    catalog::{changes::ChangesProvider, mapping::MappingProvider},
+    functions::window::WindowNode,
+};
 
 /// Whether `plan` runs as a dag whose rows are sent as they come: it never ends, or does so only
 /// because of a LIMIT with nothing above it that needs all rows.
@@ -73,13 +77,6 @@ pub fn group_without_window() -> Error {
     Error::unsupported("GROUP BY over a window function must name the window").with_hint(hint)
 }
 
-/// The refusal of `EMIT CHANGES`.
-pub fn emit_changes_refusal() -> Error {
-    let hint =
-        "Without EMIT CHANGES a window gives its final row when the watermark passes its end.";
-    Error::unsupported("EMIT CHANGES is not supported").with_hint(hint)
-}
-
 /// The refusal of INSERT or SINK from an unbounded query outside a job, with the text to use.
 pub fn bare_insert_refusal(statement_sql: &str) -> Error {
     let message = "INSERT from an unbounded query never ends and must be a job";
@@ -125,9 +122,10 @@ fn never_ends(plan: &LogicalPlan) -> bool {
 fn is_unbounded_scan(scan: &TableScan) -> bool {
     let Ok(provider) = source_as_provider(&scan.source) else { return false };
     // A source that cannot be made is found out when the scan is planned, with its own error.
-    provider
+    let is_stream = provider
         .downcast_ref::<MappingProvider>()
-        .is_some_and(|mapping| mapping.is_unbounded().unwrap_or(false))
+        .is_some_and(|mapping| mapping.is_unbounded().unwrap_or(false));
+    is_stream || provider.downcast_ref::<ChangesProvider>().is_some()
 }
 
 fn has_window(plan: &LogicalPlan) -> bool {

@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod blocks;
+mod changes;
 mod malformed;
 mod pgbench;
 mod position;

@@ -1,0 +1,171 @@
+//! `SELECT … FROM table [WHERE …] [LIMIT n] EMIT CHANGES`: the query reads the table's changes instead of
+//! its rows, and answers `_time` and `_diff`, too, unless it names them. Every other query with it is
+//! refused by name.
+
+use std::{collections::HashSet, ops::ControlFlow, sync::LazyLock};
+
+use datafusion::{
+    functions_aggregate::all_default_aggregate_functions,
+    sql::sqlparser::{
+        ast::{self, Ident, ObjectName, ObjectNamePart, SelectItem, SetExpr, visit_expressions},
+        tokenizer::{Token, TokenWithSpan},
+    },
+};
+use storage::table::{CHANGE_DIFF, CHANGE_TIME};
+
+use super::{fold, object_name, plain::is_plain_select, source::word};
+use crate::{
+    Error, Result,
+    catalog::{resolve::SYSTEM_SCHEMAS, schema::CHANGES_SCHEMA},
+    functions::aggregate_functions,
+};
+
+/// The tokens of a query before EMIT CHANGES, if it ends so.
+pub fn split(tokens: &[TokenWithSpan]) -> Result<Option<&[TokenWithSpan]>> {
+    let is_query = tokens.first().and_then(word).as_deref() == Some("SELECT");
+    let is_emit = |pair: &[TokenWithSpan]| {
+        word(&pair[0]).as_deref() == Some("EMIT") && word(&pair[1]).as_deref() == Some("CHANGES")
+    };
+    let Some(at) = tokens.windows(2).position(is_emit).filter(|_| is_query) else {
+        return Ok(None);
+    };
+    match tokens[at + 2..].iter().find(|token| token.token != Token::EOF) {
+        None => Ok(Some(&tokens[..at])),
+        Some(next) if word(next).as_deref() == Some("WITH") => {
+            Err(Error::unsupported("options of EMIT CHANGES are not supported"))
+        }
+        // Of a subquery, or no end of a query at all.
+        Some(_) => Ok(None),
+    }
+}
+
+/// 0A000 for EMIT CHANGES and EMIT ON WINDOW CLOSE anywhere else: they would be read as an alias.
+pub fn refuse(tokens: &[TokenWithSpan]) -> Result<()> {
+    let is_emit = tokens.windows(2).any(|pair| {
+        word(&pair[0]).as_deref() == Some("EMIT")
+            && matches!(word(&pair[1]).as_deref(), Some("CHANGES" | "ON"))
+    });
+    match is_emit {
+        true => Err(Error::unsupported("EMIT CHANGES is not supported here")
+            .with_hint("It follows SELECT … FROM one table, with WHERE and LIMIT.")),
+        false => Ok(()),
+    }
+}
+
+/// Makes a query read changes.
+pub fn follow(query: &mut ast::Query) -> Result<()> {
+    let is_plain = query.with.is_none()
+        && query.order_by.is_none()
+        && query.fetch.is_none()
+        && query.locks.is_empty()
+        && query.pipe_operators.is_empty();
+    let select = match query.body.as_mut() {
+        SetExpr::Select(select) if is_plain && is_plain_select(select) => select,
+        _ => return Err(unsupported("this form of query")),
+    };
+    select.projection.iter().try_for_each(check_item)?;
+    if let Some(selection) = &select.selection {
+        check(selection)?;
+    }
+    let [relation] = select.from.as_mut_slice() else {
+        return Err(unsupported("other than one table"));
+    };
+    if !relation.joins.is_empty() {
+        return Err(unsupported("a join"));
+    }
+    follow_table(&mut relation.relation)?;
+    for name in [CHANGE_TIME, CHANGE_DIFF] {
+        if !select.projection.iter().any(|item| names(item, name)) {
+            let column = ast::Expr::Identifier(Ident::new(name));
+            select.projection.push(SelectItem::UnnamedExpr(column));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a column of the answer is made of the column of that name.
+fn names(item: &SelectItem, name: &str) -> bool {
+    let expr = match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => expr,
+        _ => return true,
+    };
+    let found = visit_expressions(expr, |expr: &ast::Expr| {
+        let last = match expr {
+            ast::Expr::Identifier(column) => Some(column),
+            ast::Expr::CompoundIdentifier(parts) => parts.last(),
+            _ => None,
+        };
+        match last.is_some_and(|column| fold(column) == name) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    });
+    found.is_break()
+}
+
+/// Puts the name of a table's changes in the place of its own, which becomes its alias.
+fn follow_table(relation: &mut ast::TableFactor) -> Result<()> {
+    let ast::TableFactor::Table { name, alias, args: None, .. } = relation else {
+        return Err(unsupported("other than one table"));
+    };
+    let (schema, table) = object_name(name)?;
+    match schema.as_deref() {
+        None | Some("public") => {}
+        Some(schema) if SYSTEM_SCHEMAS.contains(&schema) => {
+            return Err(unsupported("a table of the system"));
+        }
+        Some(schema) => {
+            return Err(Error::new("3F000", format!("schema \"{schema}\" does not exist")));
+        }
+    }
+    let quoted = |text: &str| ObjectNamePart::Identifier(Ident::with_quote('"', text));
+    *name = ObjectName(vec![quoted(CHANGES_SCHEMA), quoted(&table)]);
+    alias.get_or_insert_with(|| ast::TableAlias {
+        explicit: true,
+        name: Ident::with_quote('"', &table),
+        columns: Vec::new(),
+        at: None,
+    });
+    Ok(())
+}
+
+fn check_item(item: &SelectItem) -> Result<()> {
+    match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => check(expr),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses what would need more than the one row.
+fn check(expr: &ast::Expr) -> Result<()> {
+    static AGGREGATES: LazyLock<HashSet<String>> = LazyLock::new(|| {
+        let all = all_default_aggregate_functions().into_iter().chain(aggregate_functions());
+        all.flat_map(|f| {
+            f.aliases().iter().cloned().chain([f.name().to_owned()]).collect::<Vec<_>>()
+        })
+        .collect()
+    });
+    let found = visit_expressions(expr, |expr: &ast::Expr| match expr {
+        ast::Expr::Subquery(_) | ast::Expr::InSubquery { .. } | ast::Expr::Exists { .. } => {
+            ControlFlow::Break("a subquery")
+        }
+        ast::Expr::Function(call) if call.over.is_some() => ControlFlow::Break("OVER"),
+        ast::Expr::Function(call) => {
+            let name = call.name.0.last().and_then(ObjectNamePart::as_ident).map(fold);
+            match name.is_some_and(|name| AGGREGATES.contains(&name)) {
+                true => ControlFlow::Break("an aggregate"),
+                false => ControlFlow::Continue(()),
+            }
+        }
+        _ => ControlFlow::Continue(()),
+    });
+    match found {
+        ControlFlow::Break(what) => Err(unsupported(what)),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+fn unsupported(what: &str) -> Error {
+    Error::unsupported(format!("EMIT CHANGES over {what} is not supported"))
+        .with_hint("It follows SELECT … FROM one table, with WHERE and LIMIT.")
+}
