@@ -4,6 +4,7 @@
 //!            init → restore* → ┌─ process(ordinal, inbox) ─┐ → complete(ordinal) … → complete source
 //!                              │  watermark · idle · epoch │
 //!                              └─ save (at a barrier) ─────┘
+//!                                   save_rest (behind it, between other calls)
 //! ```
 //! A worker thread calls one method at a time and never two at once. Every call returns within
 //! about a millisecond. The inbox is yours to drain or to leave: what stays comes back first.
@@ -150,10 +151,19 @@ pub trait Processor: Send {
         Ok(Done::Yes)
     }
 
-    /// Write the whole state, sorted by (tag, partition). Must not change the state. Called after
+    /// Write the state, sorted by (tag, partition), or as much of it as a call may take: see
+    /// [`Processor::save_rest`]. Must not change the state. Called after
     /// `epoch` answered `Yes`, and once more at a suspend for an instance that had completed: a
     /// source must then say that it is at its end.
     fn save(&mut self, state: &mut StateWriter) -> Result<Done> {
+        let _ = state;
+        Ok(Done::Yes)
+    }
+
+    /// What `save` left to be written of the state *at the barrier*: called after it, and between
+    /// other calls until it answers `Yes`, each time for a slice of a call. The barrier has passed
+    /// then, and rows behind it have come: what they change must be written, or kept, before.
+    fn save_rest(&mut self, state: &mut StateWriter) -> Result<Done> {
         let _ = state;
         Ok(Done::Yes)
     }

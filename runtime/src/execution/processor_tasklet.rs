@@ -11,6 +11,9 @@
 //! ```
 //! *Awaiting* is for sinks that wrote what only a good snapshot lets go: they stay to be told of it,
 //! and while they do they meet barriers as a source does. Who awaits nothing ends at once.
+//! A barrier passes as soon as the state it cuts cannot change any more; what of it is not written by
+//! then is written in slices, while rows from behind the barrier are taken in.
+//!
 //! In every phase the outbox is emptied into the queues first; while a queue refuses, nothing else
 //! is called. Events are handled only when the inboxes are empty: rows are never overtaken.
 
@@ -55,6 +58,8 @@ enum Phase {
     Epoch(Barrier),
     /// Waits for the processor to write its state.
     Saving(Barrier, StateWriter),
+    /// Waits for the rest of it, where nothing follows that could be done meanwhile.
+    SavingRest(Barrier, StateWriter),
     /// Waits for the processor to let go what it wrote before a good snapshot.
     Committing(SnapshotId),
     /// Waits for the processor to keep it for a later one.
@@ -101,6 +106,8 @@ pub(super) struct ProcessorTasklet {
     /// The newest one that never will be good, of those it was told of.
     abandoned_seen: SnapshotId,
     saved: Option<StateWriter>,
+    /// A barrier that has passed, and what is written of its state so far.
+    rest: Option<(Barrier, StateWriter)>,
     is_completed: bool,
     /// The first snapshot that holds all it wrote, once it has completed, or the terminal one.
     last_snapshot: Option<SnapshotId>,
@@ -174,6 +181,7 @@ impl ProcessorTasklet {
             committed_seen: 0,
             abandoned_seen: 0,
             saved: None,
+            rest: None,
             is_completed: false,
             last_snapshot: None,
             has_stopped: false,
@@ -250,11 +258,15 @@ impl ProcessorTasklet {
         let processor = self.processor.as_deref_mut().expect("it has not ended");
         let outbox = &mut self.outbox;
         let is_done = match &mut self.phase {
-            Phase::Running => return self.run(),
+            Phase::Running => {
+                let has_saved = self.save_some()?;
+                return Ok(self.run()? || has_saved);
+            }
             Phase::Watermark(watermark) => processor.watermark(*watermark, outbox)?,
             Phase::CompletingInput(ordinal) => processor.complete(*ordinal, outbox)?,
             Phase::Epoch(barrier) => processor.epoch(barrier.epoch, outbox)?,
             Phase::Saving(_, writer) => processor.save(writer)?,
+            Phase::SavingRest(_, writer) => processor.save_rest(writer)?,
             Phase::Committing(id) => processor.committed(*id)?,
             Phase::Abandoning(id) => processor.abandoned(*id)?,
             Phase::Completing => processor.complete(usize::MAX, outbox)?,
@@ -263,7 +275,8 @@ impl ProcessorTasklet {
         };
         if is_done == Done::No {
             // A save works through its state in slices without emitting anything.
-            return Ok(outbox.peek().is_some() || matches!(self.phase, Phase::Saving(..)));
+            let saves = matches!(self.phase, Phase::Saving(..) | Phase::SavingRest(..));
+            return Ok(outbox.peek().is_some() || saves);
         }
         self.advance()?;
         Ok(true)
@@ -280,6 +293,7 @@ impl ProcessorTasklet {
             Phase::Saving(..) if self.is_source => Some("source.save"),
             Phase::Saving(..) if is_sink => Some("sink.save"),
             Phase::Saving(..) => Some("operator.save"),
+            Phase::SavingRest(..) => Some("operator.save_rest"),
             Phase::Committing(_) => Some("processor.committed"),
             Phase::Completing if self.is_source => Some("source.complete"),
             Phase::Completing => Some("processor.complete"),
@@ -292,23 +306,34 @@ impl ProcessorTasklet {
         self.phase = match std::mem::replace(&mut self.phase, Phase::Ended) {
             Phase::Running | Phase::Watermark(_) | Phase::CompletingInput(_) => Phase::Running,
             Phase::Committing(_) | Phase::Abandoning(_) => self.resting(),
-            Phase::Epoch(barrier) if barrier.kind == BarrierKind::Epoch => self.pass(barrier),
+            Phase::Epoch(barrier) if barrier.kind == BarrierKind::Epoch => {
+                self.let_pass(barrier);
+                self.shared.passed(self.shared.barriers.pass(barrier));
+                self.resting()
+            }
             Phase::Epoch(barrier) => {
                 let is_incremental = self.shared.is_incremental();
                 Phase::Saving(barrier, StateWriter::new(barrier.kind.snapshot(), is_incremental))
             }
-            Phase::Saving(barrier, writer) => {
-                match self.shared.takes_snapshots() {
-                    true => self.shared.save(self.id.at(), writer),
-                    false => self.saved = Some(writer),
+            Phase::Saving(barrier, mut writer) => {
+                let processor = self.processor.as_deref_mut().expect("it has not ended");
+                let done = processor.save_rest(&mut writer)?;
+                if done == Done::No && (self.is_completed || barrier.kind.is_terminal()) {
+                    Phase::SavingRest(barrier, writer)
+                } else {
+                    self.let_pass(barrier);
+                    self.rest = Some((barrier, writer));
+                    if done == Done::Yes {
+                        self.end_save()?;
+                    }
+                    self.resting()
                 }
-                if self.is_completed || barrier.kind.is_terminal() {
-                    self.last_snapshot.get_or_insert(barrier.kind.snapshot());
-                }
-                self.shared.fail_at("barrier.saved")?;
-                let next = self.pass(barrier);
-                self.shared.fail_at("barrier.passed")?;
-                next
+            }
+            Phase::SavingRest(barrier, writer) => {
+                self.let_pass(barrier);
+                self.rest = Some((barrier, writer));
+                self.end_save()?;
+                self.resting()
             }
             Phase::Completing => {
                 self.is_completed = true;
@@ -325,15 +350,39 @@ impl ProcessorTasklet {
         Ok(())
     }
 
-    fn pass(&mut self, barrier: Barrier) -> Phase {
+    fn let_pass(&mut self, barrier: Barrier) {
         assert!(barrier.epoch > self.epoch_seen, "barriers pass once and in order");
         self.epoch_seen = barrier.epoch;
         if !self.is_completed {
             self.emit(Item::Barrier(barrier));
         }
         self.has_stopped |= barrier.kind.is_terminal();
+    }
+
+    /// Writes a slice of what is left of a save; whether there was something.
+    fn save_some(&mut self) -> Result<bool> {
+        let Some((_, writer)) = &mut self.rest else { return Ok(false) };
+        self.shared.fail_at("operator.save_rest")?;
+        let processor = self.processor.as_deref_mut().expect("it has not ended");
+        if processor.save_rest(writer)? == Done::Yes {
+            self.end_save()?;
+        }
+        Ok(true)
+    }
+
+    /// All of the state is written: that is when the barrier counts as passed.
+    fn end_save(&mut self) -> Result<()> {
+        let Some((barrier, writer)) = self.rest.take() else { return Ok(()) };
+        match self.shared.takes_snapshots() {
+            true => self.shared.save(self.id.at(), writer),
+            false => self.saved = Some(writer),
+        }
+        if self.is_completed || barrier.kind.is_terminal() {
+            self.last_snapshot.get_or_insert(barrier.kind.snapshot());
+        }
+        self.shared.fail_at("barrier.saved")?;
         self.shared.passed(self.shared.barriers.pass(barrier));
-        self.resting()
+        self.shared.fail_at("barrier.passed")
     }
 
     /// Where it is when nothing is to be done.
@@ -400,7 +449,7 @@ impl ProcessorTasklet {
             return Ok(true);
         }
         let processor = self.processor.as_deref_mut().expect("it has not ended");
-        if processor.is_finished() {
+        if processor.is_finished() && self.rest.is_none() {
             self.finish();
             return Ok(true);
         }
@@ -428,7 +477,10 @@ impl ProcessorTasklet {
                 return Ok(true);
             }
         } else if self.inbound.is_exhausted() {
-            self.phase = Phase::Completing;
+            // What completes changes everything.
+            if self.rest.is_none() {
+                self.phase = Phase::Completing;
+            }
             return Ok(true);
         }
         self.idle()
@@ -437,6 +489,7 @@ impl ProcessorTasklet {
     fn idle(&mut self) -> Result<bool> {
         let processor = self.processor.as_deref_mut().expect("it has not ended");
         if processor.idle(&mut self.outbox)? == Done::Yes {
+            while self.save_some()? {}
             self.finish();
             return Ok(true);
         }
@@ -478,7 +531,9 @@ impl ProcessorTasklet {
         self.inboxes.iter_mut().for_each(Inbox::clear);
         self.inbound.close();
         let at = self.id.at();
-        let epoch_seen = self.epoch_seen;
+        // A barrier whose save was not ended counts as one that was not met.
+        let unmet = self.rest.as_ref().map(|(barrier, _)| barrier.epoch - 1);
+        let epoch_seen = unmet.unwrap_or(self.epoch_seen);
         self.shared.end(
             epoch_seen,
             EndedInstance {

@@ -389,9 +389,12 @@ impl Shared {
 /// Everything a processor has to say at snapshot `id`.
 fn save(processor: &mut dyn Processor, id: SnapshotId) -> Result<StateWriter> {
     let mut writer = StateWriter::new(id, false);
+    let mut is_rest = false;
     for _ in 0..SAVE_CALLS_MAX {
-        if processor.save(&mut writer)? == Done::Yes {
-            return Ok(writer);
+        match is_rest {
+            false => is_rest = processor.save(&mut writer)? == Done::Yes,
+            true if processor.save_rest(&mut writer)? == Done::Yes => return Ok(writer),
+            true => (),
         }
     }
     Err(Error::Internal("a save does not end".to_owned()))

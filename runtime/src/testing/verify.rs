@@ -553,6 +553,12 @@ impl<'a> Run<'a> {
                 return Err(Complaint::Broken("\"save\" does not end".to_owned()));
             }
         }
+        while self.call("save_rest", |p, _| p.save_rest(&mut writer))? == Done::No {
+            calls += 1;
+            if calls > 100_000 {
+                return Err(Complaint::Broken("\"save_rest\" does not end".to_owned()));
+            }
+        }
         let partition_count = self.plan.grid.config().partition_count;
         writer.into_chunks(partition_count).map_err(|error| Complaint::Broken(error.to_string()))
     }

@@ -29,6 +29,7 @@
 mod alignment;
 mod budget;
 mod emission;
+mod frozen;
 mod groups;
 mod keys;
 mod pane;

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use super::{
     budget::Budget,
     emission::View,
+    frozen::Frozen,
     groups::{Groups, Rows},
     keys::WindowKeys,
 };
@@ -29,6 +30,8 @@ pub(super) struct Pane {
     /// What the stack holds below this pane, by column and slot; see `two_stacks`.
     pub(super) below: Vec<StateColumn>,
     pub(super) dirty: Dirty,
+    /// What the save under way has left to write.
+    pub(super) frozen: Option<Frozen>,
     derived: Derived,
 }
 
@@ -54,12 +57,9 @@ impl Dirty {
         }
     }
 
-    /// The slots to write, ascending, of `len` there are.
-    pub(super) fn slots(&self, len: usize) -> Vec<u32> {
-        let mut slots = self.touched.clone();
-        slots.sort_unstable();
-        slots.extend(self.saved_len as u32..len as u32);
-        slots
+    /// How many slots are to be written, of `len` there are.
+    pub(super) fn count(&self, len: usize) -> usize {
+        self.touched.len() + len - self.saved_len
     }
 
     /// Whether the pane was saved before.
@@ -72,14 +72,20 @@ impl Dirty {
         self.rows_written + rows > 2 * len
     }
 
-    /// So many rows were written, in addition or in place of all.
-    pub(super) fn saved(&mut self, rows: usize, is_whole: bool, len: usize) {
-        let before = if is_whole { 0 } else { self.rows_written };
-        self.touched.iter().for_each(|&slot| self.is_touched[slot as usize] = false);
-        self.touched.clear();
-        self.is_touched.resize(len, false);
-        self.rows_written = before + rows;
-        self.saved_len = len;
+    /// A save begins: what it is to write, of `len` slots, in addition or in place of all.
+    pub(super) fn freeze(&mut self, is_whole: bool, len: usize) -> Frozen {
+        let before = std::mem::take(self);
+        let rows_written = if is_whole { len } else { before.rows_written + before.count(len) };
+        *self = Self {
+            saved_len: len,
+            is_touched: vec![false; len],
+            touched: Vec::new(),
+            rows_written,
+        };
+        match is_whole {
+            true => Frozen::new(len, 0, Vec::new(), Vec::new()),
+            false => Frozen::new(len, before.saved_len, before.is_touched, before.touched),
+        }
     }
 
     fn bytes(&self) -> usize {
@@ -116,6 +122,7 @@ impl Pane {
             groups: Groups::new(aggregates)?,
             below: Vec::new(),
             dirty: Dirty::default(),
+            frozen: None,
             derived: Derived::default(),
         })
     }
@@ -206,6 +213,7 @@ impl Pane {
         self.groups.bytes()
             + self.ids.capacity() * size_of::<u32>()
             + self.dirty.bytes()
+            + self.frozen.as_ref().map_or(0, Frozen::bytes)
             + self.below.iter().chain(derived).map(StateColumn::bytes).sum::<usize>()
     }
 }

@@ -1,13 +1,22 @@
 //! `Panes`: the panes that hold rows, by number: the truth of a window processor's state; totals and
 //! stacks are made from them again. Keeps count of their bytes as they change.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Range,
+};
 
 use super::{
     keys::WindowKeys,
-    pane::{Pane, SlotMaps},
+    pane::{Dirty, Pane, SlotMaps},
+    snapshot::appended,
 };
-use crate::{Result, processors::accumulators::Aggregate};
+use crate::{
+    Result,
+    processor::Done,
+    processors::accumulators::Aggregate,
+    state::{SectionChange, StateWriter},
+};
 
 #[derive(Default)]
 pub(super) struct Panes {
@@ -15,6 +24,10 @@ pub(super) struct Panes {
     maps: SlotMaps,
     /// Saved panes that were taken out since the last save.
     forgotten: Vec<i64>,
+    /// Panes that the save under way has not written, in the order in which it will.
+    frozen: VecDeque<i64>,
+    /// What was written of them before their turn.
+    early: Vec<SectionChange>,
     /// Of all panes: a window may have 10^5 of them, too many to ask each after every batch.
     pane_bytes: usize,
 }
@@ -39,6 +52,12 @@ impl Panes {
         let Some(pane) = self.by_number.get_mut(&number) else { return Ok(()) };
         let before = pane.bytes();
         pane.slots_of(map, ids, keys, slots);
+        if let Some(frozen) = &mut pane.frozen {
+            let slots = frozen.take_early(slots);
+            if !slots.is_empty() {
+                self.early.push(appended(number, pane, &slots, keys)?);
+            }
+        }
         self.pane_bytes = self.pane_bytes + pane.bytes() - before;
         Ok(())
     }
@@ -61,14 +80,69 @@ impl Panes {
     }
 
     /// Takes a pane out; its keys are still in use.
-    pub(super) fn remove(&mut self, number: i64) -> Option<Pane> {
-        let pane = self.by_number.remove(&number)?;
+    pub(super) fn remove(&mut self, number: i64, keys: &WindowKeys) -> Result<Option<Pane>> {
+        let Some(mut pane) = self.by_number.remove(&number) else { return Ok(None) };
         self.pane_bytes -= pane.bytes();
         self.maps.close(number, &pane.ids);
+        if let Some(mut frozen) = pane.frozen.take() {
+            let slots = frozen.take(usize::MAX);
+            self.early.push(appended(number, &pane, &slots, keys)?);
+        }
         if pane.dirty.is_saved() {
             self.forgotten.push(number);
         }
-        Some(pane)
+        Ok(Some(pane))
+    }
+
+    /// A save begins: pane `number` is to be written, in addition or in place of what was.
+    pub(super) fn freeze(&mut self, number: i64, is_whole: bool) {
+        if let Some(pane) = self.by_number.get_mut(&number) {
+            let before = pane.bytes();
+            pane.frozen = Some(pane.dirty.freeze(is_whole, pane.ids.len()));
+            self.pane_bytes = self.pane_bytes + pane.bytes() - before;
+            self.frozen.push_back(number);
+        }
+    }
+
+    /// Writes up to `row_count` rows of what the save under way has left; `Yes` when nothing is.
+    pub(super) fn write_frozen(
+        &mut self,
+        mut row_count: usize,
+        keys: &WindowKeys,
+        state: &mut StateWriter,
+    ) -> Result<Done> {
+        state.changes.append(&mut self.early);
+        while let Some(&number) = self.frozen.front() {
+            let written = self.change(number, |pane| {
+                let Some(frozen) = &mut pane.frozen else { return Ok(0) };
+                let slots = frozen.take(row_count);
+                if slots.is_empty() {
+                    pane.frozen = None;
+                } else {
+                    state.change(appended(number, pane, &slots, keys)?);
+                }
+                Ok(slots.len())
+            })?;
+            row_count -= written.unwrap_or(0);
+            if written.unwrap_or(0) == 0 {
+                self.frozen.pop_front();
+            } else if row_count == 0 {
+                return Ok(Done::No);
+            }
+        }
+        Ok(Done::Yes)
+    }
+
+    /// Forgets a save that never ended: the next one writes everything.
+    pub(super) fn thaw(&mut self) -> Result<()> {
+        self.early.clear();
+        for number in std::mem::take(&mut self.frozen) {
+            self.change(number, |pane| {
+                (pane.frozen, pane.dirty) = (None, Dirty::default());
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     /// Saved panes that were taken out since this was last asked.

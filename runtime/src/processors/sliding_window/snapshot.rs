@@ -7,8 +7,9 @@
 //! | 2 + n | a value of a key in a pane, for the n-th multiset | `pane`, keys, `value, weight` |
 //!
 //! Each pane is a section, and what is saved of it at a snapshot are the keys that rows have come for
-//! since the one before: the pause does not grow with what there is. A row that is saved later
-//! replaces an earlier one of its key. A pane with multisets is replaced whole.
+//! since the one before, written in slices behind the barrier (see [`super::frozen`]): the pause grows
+//! neither with what there is nor with what has changed. A row that is saved later replaces an
+//! earlier one of its key. A pane with multisets is replaced whole, and at the barrier.
 //!
 //! Keys lie in their partition, whatever the number of instances before and after. What is closed
 //! has no key and all instances must know it: it is a row for each partition an instance serves. The total is not saved; it is added up again.
@@ -24,6 +25,7 @@ use storage::partition::PartitionId;
 use super::{groups::Groups, keys::WindowKeys, pane::Pane, window::SlidingWindow};
 use crate::{
     Error, Result,
+    processor::Done,
     processors::accumulators::{Entries, StateColumn},
     state::{KeyedRows, PlacedBy, SectionChange, StateChunk, StateWriter, instance_of},
 };
@@ -32,6 +34,9 @@ const TAG_CLOSED: u8 = 0;
 const TAG_PANES: u8 = 1;
 /// Tag of the first multiset.
 const TAG_MULTISETS: u8 = 2;
+
+/// Rows written between two other calls: half a millisecond's work.
+const ROWS_PER_SLICE: usize = if cfg!(test) { 3 } else { 16_384 };
 
 impl SlidingWindow {
     pub(super) fn save_state(&mut self, state: &mut StateWriter) -> Result<()> {
@@ -44,27 +49,32 @@ impl SlidingWindow {
                 gone.for_each(|change| state.change(change));
             }
         }
+        self.panes.thaw()?;
         let has_multisets = !self.plan.multiset_positions().is_empty();
+        let mut to_freeze = Vec::new();
         let Self { panes, keys, plan, .. } = self;
         panes.change_each(|number, pane| {
             let len = pane.ids.len();
-            let mut slots = pane.dirty.slots(len);
-            if state.is_incremental && slots.is_empty() {
+            let dirty_count = pane.dirty.count(len);
+            if state.is_incremental && dirty_count == 0 {
                 return Ok(());
             }
             let is_whole = !state.is_incremental
                 || !pane.dirty.is_saved()
                 || has_multisets
-                || pane.dirty.is_bloated_by(slots.len(), len);
-            if is_whole {
-                slots = (0..len as u32).collect();
+                || pane.dirty.is_bloated_by(dirty_count, len);
+            if state.snapshot > 0 && !has_multisets {
+                if is_whole {
+                    // All that follows is appended to nothing.
+                    let nothing = pane_rows(number, pane, &[], keys)?;
+                    state.change(SectionChange::Replace((TAG_PANES, number), nothing));
+                }
+                to_freeze.push((number, is_whole));
+                return Ok(());
             }
+            let slots: Vec<u32> = (0..len as u32).collect();
             let rows = pane_rows(number, pane, &slots, keys)?;
-            let section = (TAG_PANES, number);
-            state.change(match is_whole {
-                true => SectionChange::Replace(section, rows),
-                false => SectionChange::Append(section, rows),
-            });
+            state.change(SectionChange::Replace((TAG_PANES, number), rows));
             for position in 0..plan.multiset_positions().len() {
                 let at = plan.multiset_positions()[position];
                 let section = (TAG_MULTISETS + position as u8, number);
@@ -73,10 +83,16 @@ impl SlidingWindow {
                 }
             }
             if state.snapshot > 0 {
-                pane.dirty.saved(slots.len(), is_whole, len);
+                pane.dirty.freeze(true, len);
             }
             Ok(())
-        })
+        })?;
+        to_freeze.into_iter().for_each(|(number, is_whole)| panes.freeze(number, is_whole));
+        Ok(())
+    }
+
+    pub(super) fn save_slice(&mut self, state: &mut StateWriter) -> Result<Done> {
+        self.panes.write_frozen(ROWS_PER_SLICE, &self.keys, state)
     }
 
     pub(super) fn restore_chunk(&mut self, chunk: &StateChunk) -> Result<()> {
@@ -171,6 +187,17 @@ impl SlidingWindow {
         }
         Ok(())
     }
+}
+
+/// What some slots of a pane hold, as an addition to what was written of it.
+pub(super) fn appended(
+    number: i64,
+    pane: &Pane,
+    slots: &[u32],
+    keys: &WindowKeys,
+) -> Result<SectionChange> {
+    let rows = pane_rows(number, pane, slots, keys)?;
+    Ok(SectionChange::Append((TAG_PANES, number), rows))
 }
 
 /// What some slots of a pane hold.

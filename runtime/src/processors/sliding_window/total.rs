@@ -237,7 +237,7 @@ impl Total {
             }
         }
         self.stacks.forget(number);
-        if let Some(pane) = field.panes.remove(number) {
+        if let Some(pane) = field.panes.remove(number, field.keys)? {
             field.keys.leave(&pane.ids);
         }
         Ok(Done::Yes)

@@ -168,7 +168,7 @@ impl SlidingWindow {
         let first = alignment.first_pane(window);
         let mut only_pane = None;
         if alignment.is_single_pane() {
-            let pane = self.panes.remove(first);
+            let pane = self.panes.remove(first, &self.keys)?;
             let missing = || Error::Internal("a due window has no pane".to_owned());
             only_pane = Some(pane.ok_or_else(missing)?);
         } else {
@@ -375,6 +375,12 @@ impl Processor for SlidingWindow {
         self.save_state(state)?;
         self.tell_bytes();
         Ok(Done::Yes)
+    }
+
+    fn save_rest(&mut self, state: &mut StateWriter) -> Result<Done> {
+        let done = self.save_slice(state)?;
+        self.tell_bytes();
+        Ok(done)
     }
 
     fn restore(&mut self, chunk: &StateChunk) -> Result<()> {

@@ -100,29 +100,56 @@ impl Vertex {
 
     /// A snapshot after `saved`, which is the last one of these instances, or of none of them.
     fn save_changes(&mut self, saved: &mut Saved, is_incremental: bool) {
+        let begun = self.begin_save(saved.id + 1, is_incremental);
+        self.end_save(begun, saved);
+    }
+
+    /// What a barrier does, and nothing that may come behind it.
+    fn begin_save(&mut self, id: u64, is_incremental: bool) -> Begun {
+        let mut states = Vec::new();
+        for instance in &mut self.instances {
+            while instance.epoch(1, &mut self.outbox).unwrap() == Done::No {}
+            let mut state = StateWriter::new(id, is_incremental);
+            assert_eq!(instance.save(&mut state).unwrap(), Done::Yes);
+            states.push((state, Done::No));
+        }
+        self.collect();
+        Begun { states, emitted: self.emitted.clone() }
+    }
+
+    /// A slice of what is left of a save, of each instance.
+    fn save_slice(&mut self, begun: &mut Begun) -> Done {
+        for (instance, (state, done)) in self.instances.iter_mut().zip(&mut begun.states) {
+            if *done == Done::No {
+                *done = instance.save_rest(state).unwrap();
+            }
+        }
+        let is_done = begun.states.iter().all(|(_, done)| *done == Done::Yes);
+        if is_done { Done::Yes } else { Done::No }
+    }
+
+    /// The snapshot is good.
+    fn end_save(&mut self, mut begun: Begun, saved: &mut Saved) {
+        while self.save_slice(&mut begun) == Done::No {}
         saved.id += 1;
         saved.sections.resize_with(self.instances.len(), Sections::default);
         saved.chunks.clear();
-        for (instance, sections) in self.instances.iter_mut().zip(&mut saved.sections) {
-            while instance.epoch(1, &mut self.outbox).unwrap() == Done::No {}
-            let mut state = StateWriter::new(saved.id, is_incremental);
-            assert_eq!(instance.save(&mut state).unwrap(), Done::Yes);
+        for ((state, _), sections) in begun.states.into_iter().zip(&mut saved.sections) {
             saved.chunks.extend(state.chunks);
-            if !is_incremental {
+            if !state.is_incremental {
                 sections.clear();
             }
             for change in &state.changes {
                 saved.rows_written += match change {
+                    SectionChange::Replace((0, _), _) | SectionChange::Forget(_) => 0,
                     SectionChange::Append(_, rows) | SectionChange::Replace(_, rows) => {
                         rows.rows.num_rows()
                     }
-                    SectionChange::Forget(_) => 0,
                 };
                 sections.apply(change, 271, Ok::<_, crate::Error>).unwrap();
             }
         }
-        self.collect();
-        saved.emitted = self.emitted.clone();
+        saved.emitted = begun.emitted;
     }
 
     fn restore(&mut self, chunks: &[StateChunk]) {
@@ -132,6 +159,13 @@ impl Vertex {
             chunks.iter().filter(ours).for_each(|chunk| instance.restore(chunk).unwrap());
         }
     }
+}
+
+/// A snapshot that is being taken.
+struct Begun {
+    /// Of each instance, and whether that is all.
+    states: Vec<(StateWriter, Done)>,
+    emitted: Vec<String>,
 }
 
 /// A snapshot of a vertex.
@@ -166,8 +200,20 @@ fn emitted_with_losses(spec: &SlidingWindowSpec, events: &[Event], rng: &Rng) ->
         vertex.take(&events[position]);
         position += 1;
         if below(2) == 0 {
-            vertex.save_changes(&mut saved, is_incremental);
-            saved.position = position;
+            // Rows come behind the barrier while slices of the state are written.
+            let cut = position;
+            let mut begun = vertex.begin_save(saved.id + 1, is_incremental);
+            for _ in 0..below(4) {
+                if below(2) == 0 {
+                    let _ = vertex.save_slice(&mut begun);
+                }
+                if let Some(event) = events.get(position) {
+                    vertex.take(event);
+                    position += 1;
+                }
+            }
+            vertex.end_save(begun, &mut saved);
+            saved.position = cut;
             is_incremental = true;
         }
         if below(12) == 0 {
