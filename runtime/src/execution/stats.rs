@@ -25,6 +25,8 @@ pub struct VertexStats {
     pub queue_fill: u32,
     /// How much of the last second its busiest instance was being called, in parts of 1000.
     pub busy: u32,
+    /// The longest that one call of an instance took since the start, ns.
+    pub longest_call_nanos: u64,
     /// Bytes that its instances hold between calls.
     pub state_bytes: u64,
     /// Newest coalesced watermark (of a source: the newest it sent) of the slowest instance, µs;
@@ -60,6 +62,8 @@ pub(super) struct InstanceStats {
     pub(super) state_bytes: AtomicI64,
     /// Parts of 1000 of the last whole [`BUSY_WINDOW_NANOS`].
     pub(super) busy: AtomicU64,
+    /// Of all calls, ns.
+    pub(super) longest_call: AtomicU64,
 }
 
 /// How long [`InstanceStats::busy`] looks back.
@@ -71,16 +75,22 @@ pub(super) struct BusyMeter {
     window_start: u64,
     /// Spent in calls since then.
     nanos: u64,
+    /// The longest call so far, ns.
+    longest: u64,
 }
 
 impl BusyMeter {
     /// A call took from `start` to `end`, ns of the steady clock.
     pub(super) fn note(&mut self, start: u64, end: u64, stats: &InstanceStats) {
         self.nanos += end - start;
+        if end - start > self.longest {
+            self.longest = end - start;
+            stats.longest_call.store(self.longest, Ordering::Relaxed);
+        }
         let length = end - self.window_start;
         if length >= BUSY_WINDOW_NANOS {
             stats.busy.store(self.nanos * 1000 / length, Ordering::Relaxed);
-            *self = Self { window_start: end, nanos: 0 };
+            (self.window_start, self.nanos) = (end, 0);
         }
     }
 }
@@ -110,6 +120,7 @@ impl Default for InstanceStats {
             watermark: AtomicI64::new(i64::MIN),
             state_bytes: AtomicI64::new(0),
             busy: AtomicU64::new(0),
+            longest_call: AtomicU64::new(0),
         }
     }
 }
@@ -121,6 +132,7 @@ impl VertexGauge {
         };
         let state_bytes = self.instances.iter().map(|one| one.state_bytes.load(Ordering::Relaxed));
         let busy = self.instances.iter().map(|one| one.busy.load(Ordering::Relaxed) as u32);
+        let calls = self.instances.iter().map(|one| one.longest_call.load(Ordering::Relaxed));
         let queued: usize = self.inputs.iter().map(|queue| queue.queued()).sum();
         let capacity: usize = self.inputs.iter().map(|queue| queue.capacity()).sum();
         let watermarks = self.instances.iter().map(|one| one.watermark.load(Ordering::Relaxed));
@@ -132,6 +144,7 @@ impl VertexGauge {
             rows_out: sum(|one| &one.rows_out),
             queue_fill: (queued * 1000).checked_div(capacity).unwrap_or(0) as u32,
             busy: busy.max().unwrap_or(0),
+            longest_call_nanos: calls.max().unwrap_or(0),
             state_bytes: state_bytes.sum::<i64>().max(0) as u64,
             watermark: watermarks.min().filter(|time| *time != i64::MIN),
         }

@@ -1,6 +1,7 @@
 //! `sys.job_vertices`: what each vertex of a running job has done, and which one is slow: the one
 //! with full queues before it (`queue_fill` near 1) that is `busy` (share of the last second that
 //! its busiest instance worked); one that is not busy waits, for a table or for what is behind it.
+//! `longest_call_ms` is the longest one of its instances held up the others of its worker.
 //! A job that does not run has no rows here.
 
 use super::{Columns, Kind};
@@ -19,6 +20,7 @@ pub(super) const COLUMNS: Columns = &[
     ("watermark", Kind::Instant),
     ("queue_fill", Kind::Float8),
     ("busy", Kind::Float8),
+    ("longest_call_ms", Kind::Float8),
     ("state_bytes", Kind::Int8),
 ];
 
@@ -37,6 +39,7 @@ pub(super) fn records(scope: &Scope<'_>) -> Result<Vec<Record>> {
                 ("watermark", vertex.watermark.into()),
                 ("queue_fill", (f64::from(vertex.queue_fill) / 1000.0).into()),
                 ("busy", (f64::from(vertex.busy) / 1000.0).into()),
+                ("longest_call_ms", (vertex.longest_call_nanos as f64 / 1e6).into()),
                 ("state_bytes", (vertex.state_bytes as i64).into()),
             ]);
         }
