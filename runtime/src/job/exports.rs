@@ -16,7 +16,7 @@ use storage::cluster::control::{
 };
 
 use super::{
-    coordinator::{Event, Ticket},
+    events::{Event, Ticket},
     jobs::{ExportName, Site},
     launch::states_of,
     options::Guarantee,

@@ -15,7 +15,7 @@ use storage::{
 
 use super::{
     backstage::{Backstage, Threads},
-    coordinator::{Event, Request},
+    events::{Event, Request},
     options::{Guarantee, JobOptions},
     shell::{Asked, Job, State},
     timeouts::Timeouts,

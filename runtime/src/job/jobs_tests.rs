@@ -2,6 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
+use arrow::{
+    array::{ArrayRef, DictionaryArray, RecordBatch},
+    datatypes::Int32Type,
+};
 use storage::{GridConfig, env::Env};
 
 use super::*;
@@ -10,6 +14,7 @@ use crate::{
     execution::EngineConfig,
     item::Item,
     processor::{Done, Inbox, Outbox, Processor, ProcessorContext},
+    state::{KeyedRows, PlacedBy, SectionChange, StateWriter},
     testing::{Collector, FnSupplier, bigint_schema, collector, counting_source},
 };
 
@@ -401,7 +406,7 @@ fn processors_are_told_of_good_snapshots_after_they_have_saved_for_them() {
             inbox.clear();
             Ok(())
         }
-        fn save(&mut self, state: &mut crate::state::StateWriter) -> Result<Done> {
+        fn save(&mut self, state: &mut StateWriter) -> Result<Done> {
             self.0.lock().saved.push(state.snapshot);
             Ok(Done::Yes)
         }
@@ -431,4 +436,68 @@ fn processors_are_told_of_good_snapshots_after_they_have_saved_for_them() {
     bench.jobs.drop_job("j").unwrap();
     let told = told.lock();
     assert!(told.committed.len() >= 3 && told.committed.is_sorted_by(|a, b| a < b));
+}
+
+#[test]
+fn a_last_snapshot_that_fails_is_told_and_the_job_goes_on_from_the_one_before() {
+    struct Sink(Arc<std::sync::atomic::AtomicBool>);
+    impl Processor for Sink {
+        fn process(&mut self, _: usize, inbox: &mut Inbox, _: &mut Outbox) -> Result<()> {
+            inbox.clear();
+            Ok(())
+        }
+        fn save(&mut self, state: &mut StateWriter) -> Result<Done> {
+            if self.0.load(Ordering::SeqCst) {
+                // More rows than stay together, of a type that no partition is known for.
+                let keys: DictionaryArray<Int32Type> = std::iter::repeat_n("k", 300_000).collect();
+                let keys: ArrayRef = Arc::new(keys);
+                let rows = RecordBatch::try_from_iter([("k", keys)]).unwrap();
+                let placed_by = PlacedBy::Keys(0..1);
+                state.change(SectionChange::Replace((0, 0), KeyedRows { rows, placed_by }));
+            }
+            Ok(Done::Yes)
+        }
+    }
+    let bench = bench();
+    let is_broken = Arc::<std::sync::atomic::AtomicBool>::default();
+    let broken = Arc::clone(&is_broken);
+    let sink = FnSupplier::shared("sink", bigint_schema(&[]), move |_| {
+        Box::new(Sink(Arc::clone(&broken)))
+    });
+    let mut dag = Dag::default();
+    let source = dag.vertex("source", Parallelism::Exactly(1), counting_source(i64::MAX, 3));
+    let sink = dag.vertex("sink", Parallelism::Exactly(1), sink);
+    dag.edge(source, sink, 0, Routing::Unicast);
+    let again = dag.clone();
+    bench.jobs.set_planner(Arc::new(move |_| Ok(again.clone())));
+    bench.create_with("j", dag, &EXACTLY_ONCE).unwrap();
+    let newest = || bench.record("j").snapshots.newest().map(|newest| newest.id);
+    for _ in 0..30_000 {
+        if newest().is_some() {
+            break;
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    is_broken.store(true, Ordering::SeqCst);
+    let export = ExportName { name: "e".to_owned(), replace: false };
+    let error = bench.jobs.export("j", export.clone()).unwrap_err().to_string();
+    assert!(error.starts_with("the snapshot of job \"j\" failed: "), "{error}");
+    let error = bench.jobs.drop_exported("j", export.clone()).unwrap_err().to_string();
+    let before = newest().expect("it has one");
+    let text =
+        format!("the last snapshot of job \"j\" failed, so it goes on from snapshot {before}: ");
+    assert!(error.starts_with(&text), "{error}");
+    let record = bench.record("j");
+    assert_eq!(record.status, JobStatus::Suspended, "it was not dropped");
+    assert_eq!(record.last_error, Some(JobError::new("55000", error)));
+
+    is_broken.store(false, Ordering::SeqCst);
+    bench.jobs.resume("j").unwrap();
+    let record = bench.record("j");
+    assert_eq!((record.status, &record.last_error), (JobStatus::Running, &None));
+    is_broken.store(true, Ordering::SeqCst);
+    bench.jobs.suspend("j").unwrap();
+    let told = bench.record("j").last_error.clone().map(|error| error.message);
+    assert!(told.is_some_and(|told| told.starts_with("the last snapshot of job \"j\" failed")));
+    assert!(bench.grid.control().state().exports.is_empty());
 }

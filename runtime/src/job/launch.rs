@@ -10,7 +10,7 @@ use storage::{
 };
 
 use super::{
-    coordinator::Event,
+    events::Event,
     exports::mismatch,
     options::Guarantee,
     shell::Job,

@@ -4,6 +4,7 @@
 
 mod backstage;
 mod coordinator;
+mod events;
 mod exports;
 mod jobs;
 mod launch;

@@ -12,7 +12,8 @@ use storage::cluster::control::{Command, JobError, JobRecord, JobStatus, ObjectI
 
 use super::{
     backstage::Tell,
-    coordinator::{Action, End, Event, JobCoordinator, Ticket},
+    coordinator::JobCoordinator,
+    events::{Action, End, Event, Ticket},
     jobs::{ExportName, Site},
     options::{Guarantee, JobOptions},
     snapshot_thread::{ExecutionWriters, Message},
@@ -118,9 +119,7 @@ impl Job {
         asked: Asked,
         event: impl FnOnce(Ticket) -> Event,
     ) -> Result<()> {
-        let ticket = self.site.tickets.fetch_add(1, Ordering::Relaxed);
-        self.state.lock().asked.insert(ticket, asked);
-        self.handle(event(ticket));
+        let ticket = self.send(asked, event);
         let mut state = self.state.lock();
         let waits = |state: &mut State| !state.answers.contains_key(&ticket);
         self.changed.wait_while_for(&mut state, waits, ANSWER_TIMEOUT);
@@ -133,6 +132,18 @@ impl Job {
             );
             Err(storage::Error::WrongState(text).into())
         })
+    }
+
+    /// Sends a request; the ticket that its answer will have.
+    pub(super) fn send(
+        self: &Arc<Self>,
+        asked: Asked,
+        event: impl FnOnce(Ticket) -> Event,
+    ) -> Ticket {
+        let ticket = self.site.tickets.fetch_add(1, Ordering::Relaxed);
+        self.state.lock().asked.insert(ticket, asked);
+        self.handle(event(ticket));
+        ticket
     }
 
     /// What a request is about, as long as somebody waits for its answer.

@@ -3,14 +3,14 @@
 //! for as long as the seed likes; executions are lost between any two steps, at any failpoint, and by
 //! what a user asks. After every step hold
 //!
-//! 1. a good snapshot is whole, its id was given by the control state and is never given again;
+//! 1. a good snapshot is whole, an exported one is until it is replaced, its id was given by the control state and is never given again;
 //! 2. one snapshot is under way at a time, newer than every good one;
 //! 3. a commit into the topic carries a good snapshot's id (asserted by the topic);
 //! 4. what durable readers of the table see is a cut, and nothing is in the topic twice;
 //!
 //! and at the end every id is in both. One seed is one run: a failing one is printed.
 
-use std::{collections::VecDeque, sync::atomic::Ordering};
+use std::collections::VecDeque;
 
 use storage::{
     GridConfig,
@@ -75,6 +75,8 @@ struct World {
     losses: u64,
     /// The newest snapshot that was good, and the newest id given.
     newest: (u64, u64),
+    /// The newest exported snapshot that was seen.
+    exported: u64,
 }
 
 impl World {
@@ -92,8 +94,8 @@ impl World {
         let dag = job.dag();
         jobs.set_planner(Arc::new(move |_| Ok(dag.clone())));
         jobs.create(job.request(), job.dag()).unwrap();
-        let (losses, newest) = (0, (0, 0));
-        Self { what, job, jobs, clock, rng, scheduler, backstage, losses, newest }
+        let (losses, newest, exported) = (0, (0, 0), 0);
+        Self { what, job, jobs, clock, rng, scheduler, backstage, losses, newest, exported }
     }
 
     fn below(&self, bound: u64) -> u64 {
@@ -167,12 +169,14 @@ impl World {
             }
             1 => Request::Suspend,
             2 => Request::Restart,
+            3 | 4 => Request::Export,
             _ if status == JobStatus::Suspended => Request::Resume,
             _ => return,
         };
         let job = self.jobs.jobs.lock().values().next().map(Arc::clone).unwrap();
-        let ticket = job.site.tickets.fetch_add(1, Ordering::Relaxed);
-        job.handle(Event::Requested(ticket, request));
+        let name = format!("s{}", self.below(2));
+        let asked = Asked::Export(ExportName { name, replace: true });
+        job.send(asked, |ticket| Event::Requested(ticket, request));
     }
 
     /// What holds after every step.
@@ -193,6 +197,11 @@ impl World {
                 let read = self.job.grid.snapshots().read(&self.job.grid, &record, snapshot);
                 assert!(read.is_ok(), "{what}: {:?}", read.err());
             }
+            for export in self.job.grid.control().state().exports.values() {
+                let read = self.job.grid.snapshots().read_export(&self.job.grid, export);
+                assert!(read.is_ok(), "{what}: {export:?}: {:?}", read.err());
+                self.exported = self.exported.max(export.id.0);
+            }
             self.job.assert_cut(&self.job.in_table(ReadMode::Durable), &what);
             let in_topic = self.job.in_topic();
             assert!(in_topic.is_sorted_by(|a, b| a < b), "{what}: twice in the topic");
@@ -207,12 +216,14 @@ fn seeds() -> u64 {
 
 #[test]
 fn in_whatever_order_things_happen_every_id_is_there_once() {
-    let mut losses = 0;
+    let (mut losses, mut exported) = (0, 0);
     for seed in 0..seeds() {
         let mut world = World::new(format!("seed {seed}"), seed);
         world.run();
         losses += world.losses;
+        exported += u64::from(world.exported > 0);
     }
+    assert!(exported > seeds() / 2, "only {exported} runs exported something");
     assert!(losses > seeds() / 2, "only {losses} executions were lost");
 }
 

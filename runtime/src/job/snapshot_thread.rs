@@ -22,7 +22,7 @@ use storage::{
 
 use super::{
     backstage::Tell,
-    coordinator::{End, Ticket},
+    events::{End, Ticket},
     jobs::Site,
     snapshots::{Action, Event, SnapshotCoordinator, StartedAt},
 };

@@ -17,7 +17,7 @@
 
 use storage::snapshot::SnapshotSummary;
 
-use super::coordinator::Ticket;
+use super::events::Ticket;
 use crate::item::SnapshotId;
 
 /// What happened.

@@ -11,7 +11,7 @@ use std::{
 use parking_lot::{Condvar, Mutex};
 use storage::{cluster::control::ObjectId, env::Clock};
 
-use super::{coordinator::Event, shell::Job};
+use super::{events::Event, shell::Job};
 use crate::{Error, Result};
 
 /// The clock is looked at again after this long, in case it was set.
