@@ -138,6 +138,22 @@ fn clock_and_sleep_come_from_the_env_doors() {
 }
 
 #[test]
+fn files_come_from_the_disk_door() {
+    let is_inside = |name: &str| {
+        ["storage/src/", "runtime/src/", "planner/src/"].iter().any(|room| name.starts_with(room))
+            && !name.starts_with("storage/src/env/")
+    };
+    let reads_past_it = |path: &&PathBuf| {
+        let text = read(path);
+        ["std::fs", "tokio::fs"].iter().any(|module| without_tests(&text).contains(module))
+    };
+    let sources = sources();
+    let inside = sources.iter().filter(|path| is_inside(&shown(path)) && !is_test_file(path));
+    let wrong: Vec<_> = inside.filter(reads_past_it).map(|path| shown(path)).collect();
+    assert!(wrong.is_empty(), "use storage::env::Disk instead: {wrong:#?}");
+}
+
+#[test]
 fn nothing_unfinished_is_left_behind() {
     let this_file = Path::new(file!()).file_name();
     let mut wrong = Vec::new();

@@ -1,12 +1,15 @@
-//! The only doors to the outside world: clock, randomness, threads, the network between owners, and
-//! the places where a test tears things down (sockets and files follow with their first user). Everything else in the workspace gets time and chance from here.
+//! The only doors to the outside world: clock, randomness, disk, the network between owners, and the
+//! places where a test tears things down (sockets follow with their first user). Everything else in
+//! the workspace gets time, chance and files from here.
 
 pub mod clock;
+pub mod disk;
 pub mod failpoints;
 pub mod network;
 pub mod rng;
 
 pub use clock::{Clock, SimClock, SystemClock};
+pub use disk::{Disk, ReadFile, SimDisk, SystemDisk, WriteFile};
 pub use failpoints::Failpoints;
 pub use network::Network;
 pub use rng::Rng;
@@ -21,6 +24,8 @@ pub struct Env {
     pub clock: Arc<dyn Clock>,
     /// Where seeds come from; draw a seed once and keep your own [`Rng`].
     pub rng: Rng,
+    /// Where files are.
+    pub disk: Arc<dyn Disk>,
     /// What carries messages between owners.
     pub network: Network,
     /// Where a test has work torn down.
@@ -28,11 +33,12 @@ pub struct Env {
 }
 
 impl Env {
-    /// The machine's clock and randomness.
+    /// The machine's clock, randomness and disk.
     pub fn real() -> Self {
         Self {
             clock: Arc::new(SystemClock::default()),
             rng: Rng::from_machine(),
+            disk: Arc::new(SystemDisk),
             network: Network::Reliable,
             failpoints: Failpoints::default(),
         }
@@ -44,6 +50,7 @@ impl Env {
         let env = Self {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             rng: Rng::seeded(seed),
+            disk: SimDisk::new(seed, ["/"]),
             network: Network::Reliable,
             failpoints: Failpoints::default(),
         };

@@ -1,0 +1,77 @@
+//! The disk as a value: what a protocol that must survive a crash needs of one, and no more. The
+//! machine's ([`SystemDisk`]), and a twin in memory whose crashes are a seed's ([`SimDisk`]).
+//!
+//! What is promised after a crash is what POSIX promises, and the twin takes away all the rest:
+//!
+//! ```text
+//!   write ──► lost, whole or in part        until WriteFile::sync
+//!   create, rename, remove ──► undone       until Disk::sync_folder of the folder they are in
+//! ```
+//! A rename itself is never seen half done. Nothing here caches, retries or waits.
+
+mod simulated;
+mod system;
+
+use std::{
+    ffi::OsString,
+    fmt::Debug,
+    io::Result,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+pub use simulated::SimDisk;
+pub use system::SystemDisk;
+
+/// A tree of files. Every call may block for as long as the disk takes.
+pub trait Disk: Send + Sync + Debug {
+    /// Opens a file for reading; NotFound if it is not there.
+    fn open(&self, path: &Path) -> Result<Arc<dyn ReadFile>>;
+
+    /// Creates an empty file; AlreadyExists if there is anything of that name, a link included.
+    fn create(&self, path: &Path) -> Result<Box<dyn WriteFile>>;
+
+    /// Gives a file another name in the same folder, in the place of the file that has it.
+    fn rename(&self, from: &Path, to: &Path) -> Result<()>;
+
+    /// Removes a file; NotFound if it is not there.
+    fn remove(&self, path: &Path) -> Result<()>;
+
+    /// What is in a folder, in no order.
+    fn list(&self, folder: &Path) -> Result<Vec<FolderEntry>>;
+
+    /// Makes the names in a folder survive a crash.
+    fn sync_folder(&self, folder: &Path) -> Result<()>;
+
+    /// The path with every link followed; NotFound if nothing is there.
+    fn canonical(&self, path: &Path) -> Result<PathBuf>;
+}
+
+/// A file that is read. Reads do not disturb each other.
+pub trait ReadFile: Send + Sync + Debug {
+    /// Bytes it has now.
+    fn size(&self) -> Result<u64>;
+
+    /// Reads at an offset, at most as much as there is room for; 0 at the end.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize>;
+}
+
+/// A file that is written, front to back.
+pub trait WriteFile: Send + Debug {
+    /// Appends all of it.
+    fn append(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Makes what was appended survive a crash; its name needs [`Disk::sync_folder`].
+    fn sync(&mut self) -> Result<()>;
+}
+
+/// A name in a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FolderEntry {
+    /// Without the folder.
+    pub name: OsString,
+    /// Whether it is a file, or a link to one.
+    pub is_file: bool,
+    /// Bytes of a file.
+    pub size: u64,
+}

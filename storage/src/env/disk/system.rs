@@ -1,0 +1,76 @@
+//! `SystemDisk`: the machine's disk, call by call.
+
+use std::{
+    fs::{self, File},
+    io::{Result, Write},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{Disk, FolderEntry, ReadFile, WriteFile};
+
+/// The machine's disk.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemDisk;
+
+impl Disk for SystemDisk {
+    fn open(&self, path: &Path) -> Result<Arc<dyn ReadFile>> {
+        Ok(Arc::new(File::open(path)?))
+    }
+
+    fn create(&self, path: &Path) -> Result<Box<dyn WriteFile>> {
+        Ok(Box::new(File::options().write(true).create_new(true).open(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn list(&self, folder: &Path) -> Result<Vec<FolderEntry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            // A link that leads nowhere, or a file that has just gone, is no file.
+            let metadata = fs::metadata(entry.path()).ok();
+            entries.push(FolderEntry {
+                name: entry.file_name(),
+                is_file: metadata.as_ref().is_some_and(fs::Metadata::is_file),
+                size: metadata.map_or(0, |metadata| metadata.len()),
+            });
+        }
+        Ok(entries)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> Result<()> {
+        File::open(folder)?.sync_all()
+    }
+
+    fn canonical(&self, path: &Path) -> Result<PathBuf> {
+        fs::canonicalize(path)
+    }
+}
+
+impl ReadFile for File {
+    fn size(&self) -> Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        FileExt::read_at(self, buffer, offset)
+    }
+}
+
+impl WriteFile for File {
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.write_all(bytes)
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.sync_all()
+    }
+}
