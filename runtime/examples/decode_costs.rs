@@ -6,7 +6,7 @@
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use storage::env::{Clock, Env};
 use tidewater_runtime::decode::{
-    csv::{Csv, Source},
+    csv::{Csv, Header, Source},
     json_flat::JsonFlat,
 };
 
@@ -55,7 +55,7 @@ fn main() {
                 (Field::new(*name, kind.clone(), true), source)
             })
             .collect();
-        let Ok(mut decoder) = Csv::new(&fields, false) else { return };
+        let Ok(mut decoder) = Csv::new(&fields, Header::None) else { return };
         report(&*clock, &format!("csv, {name}"), &csv, |message| match message {
             Some(message) => decoder.decode(Some(message)).is_ok(),
             None => decoder.finish().is_ok(),

@@ -1,7 +1,12 @@
 //! `DeltaBatch`: Arrow rows with integer multiplicities: one Z-set in motion.
 //! Append-only streams carry `Weight::One` and pay nothing for the rest.
 
-use arrow::array::{Int64Array, RecordBatch};
+use arrow::{
+    array::{Int64Array, RecordBatch, UInt64Array},
+    compute::take_record_batch,
+};
+
+use crate::{Error, Result};
 
 /// Multiplicities of the rows of a batch.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +46,22 @@ impl DeltaBatch {
         Self { rows, weight: Weight::One }
     }
 
+    /// The rows, each as often as it was added, for a target (`a topic`) that cannot take a row
+    /// back: 0A000 if one is.
+    pub fn into_added(self, target: &str) -> Result<RecordBatch> {
+        let weights = match &self.weight {
+            Weight::One => return Ok(self.rows),
+            Weight::MinusOne => return Err(retracted(target)),
+            Weight::Array(weights) => weights.values(),
+        };
+        if weights.iter().any(|weight| *weight < 0) {
+            return Err(retracted(target));
+        }
+        let count = |row: usize| usize::try_from(weights[row]).unwrap_or_default();
+        let rows = (0..self.len()).flat_map(|row| std::iter::repeat_n(row as u64, count(row)));
+        Ok(take_record_batch(&self.rows, &rows.collect::<UInt64Array>())?)
+    }
+
     /// Number of rows (not of multiplicities).
     pub fn len(&self) -> usize {
         self.rows.num_rows()
@@ -64,5 +85,13 @@ impl DeltaBatch {
             constant => constant.clone(),
         };
         Self { rows: self.rows.slice(offset, length), weight }
+    }
+}
+
+#[cold]
+fn retracted(target: &str) -> Error {
+    Error::Invalid {
+        code: "0A000",
+        message: format!("{target} takes rows that are added, and the query takes rows back"),
     }
 }

@@ -33,6 +33,15 @@ const DURATION_UNITS: [(&str, i64); 20] = [
     ("days", 86_400_000_000),
 ];
 
+/// What to do with a message or record that cannot be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnError {
+    /// Fail the job.
+    Fail,
+    /// Count and skip it.
+    Skip,
+}
+
 /// The options of one mapping, with the connector's name for error messages.
 #[derive(Debug, Clone, Copy)]
 pub struct Options<'a> {
@@ -125,6 +134,20 @@ impl<'a> Options<'a> {
         let Some(value) = self.get(name) else { return Ok(default) };
         parse_duration(value)
             .ok_or_else(|| self.wrong(name, value, "a duration such as '5 s' or '10 ms'"))
+    }
+
+    /// `on_error`: what to do about poison.
+    pub fn on_error(&self) -> Result<OnError> {
+        match self.get("on_error") {
+            None | Some("fail") => Ok(OnError::Fail),
+            Some("skip") => Ok(OnError::Skip),
+            Some(table) => Err(Error::Invalid {
+                code: "0A000",
+                message: format!(
+                    "on_error with a table (\"{table}\") is not supported; use 'fail' or 'skip'"
+                ),
+            }),
+        }
     }
 
     /// `true` or `false`, or `default` if it was not given.

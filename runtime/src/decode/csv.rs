@@ -1,5 +1,4 @@
-//! `csv` (RFC 4180): fields by position, or by name when each message begins with a header line. A
-//! message holds one record or several; an empty unquoted field is NULL, an empty quoted one is
+//! `csv` (RFC 4180): fields by position, or by name where a header line names them. A message holds one record or several; an empty unquoted field is NULL, an empty quoted one is
 //! the empty text.
 
 use arrow::{array::ArrayRef, datatypes::Field};
@@ -12,13 +11,24 @@ use crate::Result;
 pub struct Csv {
     columns: Vec<Column>,
     sources: Vec<Source>,
-    has_header: bool,
+    header: Header,
     /// Scratch: the fields of one record.
     fields: Vec<CsvField>,
     /// Scratch: their texts, one after the other.
     text: String,
     /// Scratch: the field of each column.
     positions: Vec<Option<usize>>,
+}
+
+/// Which lines name the fields of records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Header {
+    /// None: fields are found by their position.
+    None,
+    /// The first of every message.
+    OfMessage,
+    /// One of the file that the messages come from: [`Csv::read_header`].
+    OfFile,
 }
 
 /// Where a column comes from.
@@ -40,7 +50,7 @@ struct CsvField {
 
 impl Csv {
     /// A decoder of `fields`; `Err` is the first whose type it cannot decode.
-    pub fn new(fields: &[(Field, Source)], has_header: bool) -> std::result::Result<Self, &Field> {
+    pub fn new(fields: &[(Field, Source)], header: Header) -> std::result::Result<Self, &Field> {
         let mut columns = Vec::with_capacity(fields.len());
         for (field, _) in fields {
             let is_binary = *field.data_type() == arrow::datatypes::DataType::Binary;
@@ -49,7 +59,7 @@ impl Csv {
         let sources: Vec<Source> = fields.iter().map(|(_, source)| source.clone()).collect();
         let positions = sources.iter().map(|source| Some(source.position)).collect();
         let (fields, text) = (Vec::new(), String::new());
-        Ok(Self { columns, sources, has_header, fields, text, positions })
+        Ok(Self { columns, sources, header, fields, text, positions })
     }
 
     /// Decodes one message into any number of rows, and says how many. None at all is one row of
@@ -57,12 +67,12 @@ impl Csv {
     pub fn decode(&mut self, message: Option<&[u8]>) -> Decoded<usize> {
         let Some(message) = message else { return self.null_row() };
         let mut rest = utf8(message)?;
-        if self.has_header {
+        if self.header == Header::OfMessage {
             rest = self.record(rest)?;
             self.match_header();
         }
         let mut rows = 0;
-        while !rest.is_empty() || (rows == 0 && !self.has_header) {
+        while !rest.is_empty() || (rows == 0 && self.header != Header::OfMessage) {
             let appended = self.record(rest).and_then(|behind| {
                 rest = behind;
                 self.append_row()
@@ -74,6 +84,23 @@ impl Csv {
             rows += 1;
         }
         Ok(rows)
+    }
+
+    /// Takes the names of the fields from a line; all messages behind it have them.
+    pub fn read_header(&mut self, line: &[u8]) -> Decoded<()> {
+        self.record(utf8(line)?)?;
+        self.match_header();
+        Ok(())
+    }
+
+    /// The texts of one record, whatever the columns are.
+    pub fn texts(&mut self, record: &[u8]) -> Decoded<Vec<Option<String>>> {
+        self.record(utf8(record)?)?;
+        let text = |field: &CsvField| {
+            let is_null = !field.is_quoted && field.end == field.start;
+            (!is_null).then(|| self.text[field.start..field.end].to_owned())
+        };
+        Ok(self.fields.iter().map(text).collect())
     }
 
     /// Takes back the last `rows` rows.
@@ -114,10 +141,10 @@ impl Csv {
 
     fn append_row(&mut self) -> Decoded<()> {
         for index in 0..self.columns.len() {
-            let field = match (self.positions[index], self.has_header) {
+            let field = match (self.positions[index], self.header) {
                 (Some(position), _) if position < self.fields.len() => Some(self.fields[position]),
-                (_, true) => None,
-                (_, false) => {
+                (_, Header::OfMessage | Header::OfFile) => None,
+                (_, Header::None) => {
                     let (found, name) = (self.fields.len(), self.columns[index].name().to_owned());
                     self.undo_row(index);
                     let reason = format!("the record has only {found} fields");
@@ -197,13 +224,13 @@ mod tests {
 
     use super::*;
 
-    fn csv(has_header: bool) -> Csv {
+    fn csv(header: Header) -> Csv {
         let source = |position, name: &str| Source { position, name: name.to_owned() };
         let fields = [
             (Field::new("n", DataType::Int64, true), source(0, "n")),
             (Field::new("t", DataType::Utf8, true), source(2, "t")),
         ];
-        Csv::new(&fields, has_header).unwrap()
+        Csv::new(&fields, header).unwrap()
     }
 
     fn rows(csv: &mut Csv) -> Vec<(Option<i64>, Option<String>)> {
@@ -215,7 +242,7 @@ mod tests {
 
     #[test]
     fn quotes_commas_and_line_ends_follow_rfc_4180() {
-        let mut csv = csv(false);
+        let mut csv = csv(Header::None);
         let message = b"1,x,\"a,\"\"b\"\"\nc\"\r\n,,\"\"\n3,y,z,more";
         assert_eq!(csv.decode(Some(message)), Ok(3));
         let text = |text: &str| Some(text.to_owned());
@@ -227,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_header_names_the_fields_of_its_message() {
-        let mut csv = csv(true);
+        let mut csv = csv(Header::OfMessage);
         assert_eq!(csv.decode(Some(b"t,n\nx,7\n")), Ok(1));
         assert_eq!(csv.decode(Some(b"n\n8")), Ok(1));
         assert_eq!(csv.decode(Some(b"n,t\n")), Ok(0));
@@ -236,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_poison_record_takes_back_its_message() {
-        let mut csv = csv(false);
+        let mut csv = csv(Header::None);
         assert_eq!(csv.decode(Some(b"1,,a")), Ok(1));
         for message in ["2,,b\nx,,c", "2,,b\n3", "2,,\"b", "2,,b\"c", "2,,\"b\"c", "2,,b\rc"] {
             assert!(csv.decode(Some(message.as_bytes())).is_err(), "{message}");

@@ -8,15 +8,15 @@ use arrow::{
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 
-use super::settings::{Format, Settings};
+use super::settings::Settings;
 use crate::{
     Error, Result,
     decode::{
         Decoded,
         column::TYPE_KEY,
-        csv::{Csv, Source},
-        json_flat::JsonFlat,
-        whole::{Whole, WholeFormat},
+        csv::{Header, Source},
+        format::{Decoder, Format},
+        whole::WholeFormat,
     },
 };
 
@@ -27,19 +27,11 @@ const VALUE: &str = "this";
 #[derive(Debug)]
 pub struct RowDecoder {
     schema: SchemaRef,
-    key: Option<Part>,
-    value: Part,
+    key: Option<Decoder>,
+    value: Decoder,
     /// For each column of the schema: whether it is the key's, and its position there.
     layout: Vec<(bool, usize)>,
     rows: usize,
-}
-
-/// A decoder of keys or of values.
-#[derive(Debug)]
-enum Part {
-    JsonFlat(JsonFlat),
-    Csv(Csv),
-    Whole(Whole),
 }
 
 /// Where a column is found.
@@ -107,13 +99,13 @@ impl RowDecoder {
         }
         let [values, keys] = sides;
         let key = match settings.key_format {
-            Some(format) if !keys.is_empty() => Some(part(format, &keys, false)?),
+            Some(format) if !keys.is_empty() => Some(Decoder::new(format, &keys, Header::None)?),
             _ => None,
         };
         Ok(Self {
             schema: Arc::new(schema.project(projection)?),
             key,
-            value: part(settings.value_format, &values, settings.has_header)?,
+            value: Decoder::new(settings.value_format, &values, settings.header)?,
             layout,
             rows: 0,
         })
@@ -164,35 +156,6 @@ impl RowDecoder {
     }
 }
 
-impl Part {
-    /// Decodes into rows, and says how many.
-    #[inline]
-    fn decode(&mut self, message: Option<&[u8]>) -> Decoded<usize> {
-        match self {
-            Part::JsonFlat(json) => json.decode(message).map(|()| 1),
-            Part::Csv(csv) => csv.decode(message),
-            Part::Whole(whole) => whole.decode(message).map(|()| 1),
-        }
-    }
-
-    /// Takes back the last `rows` rows.
-    fn undo(&mut self, rows: usize) {
-        match self {
-            Part::JsonFlat(json) => json.undo(rows),
-            Part::Csv(csv) => csv.undo(rows),
-            Part::Whole(whole) => whole.undo(rows),
-        }
-    }
-
-    fn finish(&mut self) -> Result<Vec<arrow::array::ArrayRef>> {
-        match self {
-            Part::JsonFlat(json) => json.finish(),
-            Part::Csv(csv) => csv.finish(),
-            Part::Whole(whole) => whole.finish(),
-        }
-    }
-}
-
 /// Where a column is found, by its external name or else its own.
 pub(super) fn place(field: &Field, external: Option<&str>, settings: &Settings) -> Result<Place> {
     let name = external.unwrap_or(field.name());
@@ -228,35 +191,4 @@ pub(super) fn place(field: &Field, external: Option<&str>, settings: &Settings) 
         ),
         _ => Ok(Place { is_key, field: inner }),
     }
-}
-
-fn part(format: Format, fields: &[(Field, Source)], has_header: bool) -> Result<Part> {
-    let made = match format {
-        Format::Csv => Csv::new(fields, has_header).map(Part::Csv),
-        Format::JsonFlat => {
-            let named: Vec<(Field, String)> =
-                fields.iter().map(|(field, source)| (field.clone(), source.name.clone())).collect();
-            JsonFlat::new(&named).map(Part::JsonFlat).map_err(|failed| {
-                let is_it = |field: &&(Field, Source)| field.0.name() == failed.name();
-                &fields.iter().find(is_it).unwrap_or(&fields[0]).0
-            })
-        }
-        Format::Whole(_) if fields.len() > 1 => {
-            return Err(Error::Invalid {
-                code: "42701",
-                message: "this format has one value, so one column".to_owned(),
-            });
-        }
-        Format::Whole(format) => {
-            Whole::new(format, fields.first().map(|(field, _)| field)).map(Part::Whole)
-        }
-    };
-    made.map_err(|field| Error::Invalid {
-        code: "0A000",
-        message: format!(
-            "column \"{}\" cannot be read with this format: type {} is not supported",
-            field.name(),
-            field.data_type()
-        ),
-    })
 }

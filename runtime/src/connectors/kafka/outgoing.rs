@@ -9,11 +9,7 @@ use super::{
     encoder::{Messages, RowEncoder},
     topic_log::{Answer, TopicLog},
 };
-use crate::{
-    Error, Result,
-    delta::{DeltaBatch, Weight},
-    processor::Done,
-};
+use crate::{Result, processor::Done};
 
 /// Encoded messages, and the log they go to.
 pub struct Outgoing {
@@ -61,29 +57,5 @@ impl Outgoing {
     /// Bytes of what is encoded.
     pub fn bytes(&self) -> usize {
         self.messages.bytes()
-    }
-}
-
-/// The rows of a batch, each as often as it was added. A topic cannot take a row back: 0A000.
-pub fn added(batch: DeltaBatch) -> Result<RecordBatch> {
-    let weights = match &batch.weight {
-        Weight::One => return Ok(batch.rows),
-        Weight::MinusOne => return Err(retracted()),
-        Weight::Array(weights) => weights.values(),
-    };
-    if weights.iter().any(|weight| *weight < 0) {
-        return Err(retracted());
-    }
-    let count = |row: usize| usize::try_from(weights[row]).unwrap_or_default();
-    let rows = (0..batch.len()).flat_map(|row| std::iter::repeat_n(row as u64, count(row)));
-    let rows: arrow::array::UInt64Array = rows.collect();
-    Ok(arrow::compute::take_record_batch(&batch.rows, &rows)?)
-}
-
-#[cold]
-fn retracted() -> Error {
-    Error::Invalid {
-        code: "0A000",
-        message: "a topic takes rows that are added, and the query takes rows back".to_owned(),
     }
 }

@@ -10,9 +10,8 @@ use super::{
     batch::{Content, Message},
     format::RowDecoder,
     progress::Progress,
-    settings::OnError,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, connectors::options::OnError};
 
 /// What turns messages into rows.
 pub struct Reader {

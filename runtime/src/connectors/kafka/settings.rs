@@ -7,8 +7,8 @@ use rdkafka::{config::ClientConfig, error::KafkaError};
 
 use crate::{
     Error, Result,
-    connectors::options::{EVENT_TIME_OPTIONS, Options, quoted},
-    decode::whole::WholeFormat,
+    connectors::options::{EVENT_TIME_OPTIONS, OnError, Options, quoted},
+    decode::{csv::Header, format::Format, whole::WholeFormat},
 };
 
 /// TYPE as users write it.
@@ -96,26 +96,6 @@ pub enum EndOffset {
     Explicit(BTreeMap<i32, i64>),
 }
 
-/// What to do with a message that cannot be decoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnError {
-    /// Fail the job.
-    Fail,
-    /// Count and skip it.
-    Skip,
-}
-
-/// The encoding of keys or values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// Top-level fields of a JSON object.
-    JsonFlat,
-    /// RFC 4180.
-    Csv,
-    /// One value.
-    Whole(WholeFormat),
-}
-
 /// The options.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -128,7 +108,7 @@ pub struct Settings {
     /// Encoding of keys, if they are read.
     pub key_format: Option<Format>,
     /// Whether a CSV message begins with a header.
-    pub has_header: bool,
+    pub header: Header,
     /// Where to begin.
     pub start: StartOffset,
     /// Where to end.
@@ -177,10 +157,10 @@ impl Settings {
             servers: servers.to_owned(),
             value_format,
             key_format,
-            has_header,
+            header: if has_header { Header::OfMessage } else { Header::None },
             start: start_offset(&options)?,
             end: end_offset(&options)?,
-            on_error: on_error(&options)?,
+            on_error: options.on_error()?,
             parallelism,
             client: client_config(values)?,
             transaction_timeout: Duration::from_millis(options.number(
@@ -256,19 +236,6 @@ fn end_offset(options: &Options) -> Result<EndOffset> {
         }
     }
     Ok(EndOffset::Explicit(offsets))
-}
-
-fn on_error(options: &Options) -> Result<OnError> {
-    match options.get("on_error") {
-        None | Some("fail") => Ok(OnError::Fail),
-        Some("skip") => Ok(OnError::Skip),
-        Some(table) => Err(Error::Invalid {
-            code: "0A000",
-            message: format!(
-                "on_error with a table (\"{table}\") is not supported; use 'fail' or 'skip'"
-            ),
-        }),
-    }
 }
 
 /// Properties for librdkafka: our defaults, then the mapping's, then what must be.

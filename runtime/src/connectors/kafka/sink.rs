@@ -17,7 +17,7 @@ use storage::env::Env;
 
 use super::{
     encoder::RowEncoder,
-    outgoing::{Outgoing, added},
+    outgoing::Outgoing,
     producer::KafkaLog,
     settings::Settings,
     topic_log::{Answer, Failure, TopicLog},
@@ -243,7 +243,7 @@ impl KafkaSink {
                 _ => {}
             }
             let Some(batch) = inbox.take() else { return Ok(Done::Yes) };
-            let rows = added(batch).map_err(Failure::Failed)?;
+            let rows = batch.into_added("a topic").map_err(Failure::Failed)?;
             match &mut self.way {
                 Way::Closed => return Ok(Done::No),
                 Way::Plain(outgoing) => outgoing.load(&rows).map_err(Failure::Failed)?,

@@ -8,7 +8,7 @@ use arrow::{
         Float32Array, Float64Array, Int16Array, Int32Array, Int64Array, StringArray,
         Time64MicrosecondArray, TimestampMicrosecondArray,
     },
-    datatypes::{Schema, TimeUnit},
+    datatypes::{DataType, Field, Schema, TimeUnit},
 };
 use storage::env::Rng;
 
