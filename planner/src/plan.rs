@@ -9,7 +9,7 @@ use storage::{Datum, table::Writer};
 
 use crate::{
     OutputColumn, Result, Session,
-    dml::{CopyRows, Emptied, Modify},
+    dml::{CopyRows, Emptied, MappingInsert, Modify},
     planner::Statement,
     query::BoundQuery,
 };
@@ -83,6 +83,8 @@ pub(crate) enum ModifyWork {
     Rows(Modify),
     /// TRUNCATE in a transaction block.
     Emptied(Emptied),
+    /// INSERT into a mapping.
+    Mapping(MappingInsert),
 }
 
 /// What a write of many rows did.
@@ -100,6 +102,7 @@ impl ModifyPlan {
         match self.work {
             ModifyWork::Rows(work) => work.execute(session).await,
             ModifyWork::Emptied(work) => work.execute(session),
+            ModifyWork::Mapping(work) => work.execute(session).await,
         }
     }
 }

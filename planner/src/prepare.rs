@@ -18,7 +18,7 @@ use crate::{
     catalog::resolve,
     context::Context,
     ddl,
-    dml::{self, CopyRows, Emptied, Modify, PreparedModify},
+    dml::{self, CopyRows, Emptied, MappingInsert, Modify, PreparedMappingInsert, PreparedModify},
     error::placed,
     explain,
     keyed::{self, KeyedPlan},
@@ -43,6 +43,8 @@ pub(crate) enum Prepare {
     Query(PreparedQuery),
     /// A write of many rows.
     Modify(Arc<PreparedModify>),
+    /// A write of rows into a mapping.
+    MappingInsert(Arc<PreparedMappingInsert>),
     /// COPY … TO STDOUT of a query.
     CopyOut(Arc<Prepared>),
     /// EXPLAIN of a statement.
@@ -119,6 +121,12 @@ fn work(
             (Prepare::Query(prepared), parameters, Some(columns))
         }
         StatementKind::Insert { insert, is_sink } => {
+            if let Some(mapping) = dml::mapping_target(context, insert) {
+                let prepared =
+                    dml::prepare_mapping_insert(context, session, insert, mapping, hints)?;
+                let parameters = prepared.source.parameters.clone();
+                return Ok((Prepare::MappingInsert(Arc::new(prepared)), parameters, None));
+            }
             modify(dml::prepare_insert(context, session, insert, *is_sink, hints)?)
         }
         StatementKind::Update(update) => {
@@ -170,6 +178,15 @@ pub(crate) fn bind(
         Prepare::Keyed(plan) => Ok(Plan::Keyed(Arc::clone(plan), values.to_vec())),
         Prepare::Query(query) => bind_query(context, session, query, values),
         Prepare::Modify(modify) => bind_modify(context, session, prepared, modify, values),
+        Prepare::MappingInsert(insert) => {
+            refuse_endless(&insert.source, prepared)?;
+            let work = ModifyWork::Mapping(MappingInsert {
+                context: Arc::clone(context),
+                prepared: Arc::clone(insert),
+                values: values.to_vec(),
+            });
+            Ok(Plan::Modify(ModifyPlan { columns: None, work }))
+        }
         Prepare::CopyOut(inner) => match prepared.statement.kind.as_ref() {
             StatementKind::Copy(copy) => {
                 let source = bind_unkeyed(context, session, inner, values)?;
@@ -230,17 +247,22 @@ fn bind_modify(
     modify: &Arc<PreparedModify>,
     values: &[Datum],
 ) -> Result<Plan> {
-    if unbounded::is_unbounded(&modify.source().plan) {
-        return Err(unbounded::bare_insert_refusal(&prepared.statement.sql));
-    }
+    refuse_endless(modify.source(), prepared)?;
     let columns = modify.columns();
-    let work = Modify {
+    let work = ModifyWork::Rows(Modify {
         context: Arc::clone(context),
         prepared: Arc::clone(modify),
         values: values.to_vec(),
-    };
-    let work = ModifyWork::Rows(work);
+    });
     Ok(Plan::Modify(ModifyPlan { columns, work }))
+}
+
+/// Refuses a write whose rows never end.
+fn refuse_endless(source: &PreparedQuery, prepared: &Prepared) -> Result<()> {
+    match unbounded::is_unbounded(&source.plan) {
+        true => Err(unbounded::bare_insert_refusal(&prepared.statement.sql)),
+        false => Ok(()),
+    }
 }
 
 /// What EXPLAIN answers.
@@ -263,6 +285,9 @@ fn explain_lines(
         Plan::Query(query) => Ok(query.bound.explain(is_verbose)),
         Plan::Stream(stream) => Ok(stream.explain()),
         Plan::Modify(ModifyPlan { work: ModifyWork::Rows(work), .. }) => {
+            work.explain(session, is_verbose)
+        }
+        Plan::Modify(ModifyPlan { work: ModifyWork::Mapping(work), .. }) => {
             work.explain(session, is_verbose)
         }
         _ => Err(Error::unsupported("EXPLAIN of this statement is not supported")),
@@ -381,6 +406,10 @@ fn collect_objects(
             scanned(&modify.source().plan, named);
             let record = modify.table.record();
             named.push((record.name.clone(), record.id));
+        }
+        Prepare::MappingInsert(insert) => {
+            scanned(&insert.source.plan, named);
+            named.push((insert.mapping.name.clone(), insert.mapping.id));
         }
         Prepare::CopyOut(inner) | Prepare::Explain(inner) => {
             named.extend(inner.objects.named.iter().cloned());

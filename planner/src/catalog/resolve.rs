@@ -43,7 +43,7 @@ pub fn table(grid: &Grid, name: &ast::ObjectName) -> Result<Arc<Table>> {
         }
         Relation::Mapping(_) => {
             Err(Error::unsupported(format!("\"{}\" is a mapping, not a table", name.name))
-                .with_hint("Rows are written into a mapping by CREATE JOB … AS INSERT INTO."))
+                .with_hint("Rows are written into a mapping by INSERT INTO and by CREATE JOB."))
         }
     }
 }

@@ -6,6 +6,7 @@
 //! UPDATE … WHERE    SELECT key, new values ─→ keys, rows → modify_batch ├─ commit
 //! DELETE … WHERE    SELECT key ─────────────→ keys ──────→ modify_batch ┘
 //! ```
+//! Rows for a mapping go through its connector's sink instead ([`MappingInsert`]).
 //! UPDATE and DELETE read under the same view they write by; a row that somebody else changed
 //! meanwhile makes the whole statement run again, a bounded number of times, then fail (40001).
 
@@ -14,6 +15,7 @@ mod copy_in;
 mod delete;
 mod emptied;
 mod insert;
+mod insert_mapping;
 mod modify;
 mod update;
 
@@ -21,6 +23,10 @@ pub use copy_in::CopyRows;
 pub use delete::{prepare as prepare_delete, relation as relation_of_delete, truncated};
 pub use emptied::Emptied;
 pub use insert::{check_conflict_target, parts as insert_parts, prepare as prepare_insert};
+pub use insert_mapping::{
+    MappingInsert, PreparedMappingInsert, prepare as prepare_mapping_insert,
+    target as mapping_target,
+};
 pub use modify::{Action, Conflict, Modify, PreparedModify, check_not_null, null_value, row_of};
 pub use update::{assignments as update_assignments, prepare as prepare_update};
 

@@ -27,6 +27,7 @@ mod window;
 mod tests;
 
 pub use job::{JobTarget, plan_job};
+pub use sink::sink_of;
 pub use stage::{Lowering, Stage};
 
 use std::{fmt, sync::Arc};

@@ -3,13 +3,15 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use runtime::{
     dag::{Parallelism, Routing},
+    processor::ProcessorSupplier,
     processors::{self, TableSinkSpec},
 };
 use storage::{Table, cluster::control::MappingRecord, table::WriteMode};
 
-use super::{Lowering, Stage, stage::spread};
+use super::{Lowering, Stage, StreamParts, stage::spread};
 use crate::{Error, Result};
 
 impl Lowering<'_> {
@@ -33,17 +35,25 @@ impl Lowering<'_> {
 
     /// Writes the rows of `input` into a mapping.
     pub(super) fn mapping_sink(&mut self, input: Stage, mapping: &MappingRecord) -> Result<()> {
-        let name = &mapping.name.name;
-        let Some(connector) = self.parts.connectors.get(&mapping.connector) else {
-            let message = format!("connector \"{}\" does not exist", mapping.connector);
-            return Err(Error::new("42704", message));
-        };
-        let Some(supplier) = connector.sink(mapping, &input.schema)? else {
-            let message = format!("cannot write to mapping \"{name}\"");
-            let detail = format!("Mappings of type {} can only be read.", connector.name());
-            return Err(Error::new("42809", message).with_detail(detail));
-        };
-        self.local(&format!("sink({name})"), &input, supplier);
+        let supplier = sink_of(self.parts, mapping, &input.schema)?;
+        self.local(&format!("sink({})", mapping.name.name), &input, supplier);
         Ok(())
     }
+}
+
+/// What writes rows of `input` into a mapping; 42809 if nothing can.
+pub fn sink_of(
+    parts: &StreamParts,
+    mapping: &MappingRecord,
+    input: &SchemaRef,
+) -> Result<Arc<dyn ProcessorSupplier>> {
+    let Some(connector) = parts.connectors.get(&mapping.connector) else {
+        let message = format!("connector \"{}\" does not exist", mapping.connector);
+        return Err(Error::new("42704", message));
+    };
+    connector.sink(mapping, input)?.ok_or_else(|| {
+        let message = format!("cannot write to mapping \"{}\"", mapping.name.name);
+        let detail = format!("Mappings of type {} can only be read.", connector.name());
+        Error::new("42809", message).with_detail(detail)
+    })
 }

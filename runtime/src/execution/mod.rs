@@ -3,11 +3,12 @@
 //! Suggested reading order: [`engine`] (start and stop), `member_plan` (a dag becomes tasklets),
 //! `worker` and `signal` (who is called when), `processor_tasklet` (what a call does), `inbound` and
 //! `outbound` around `queue` (what moves between calls), `memory` (how much of it), `barriers` and `shared` (how it is cut and
-//! how it ends), [`client`] (rows to a connection), [`scheduler`] (the deterministic twin).
+//! how it ends), [`client`] (rows to a connection), [`feed`] (rows from a query), [`scheduler`] (the deterministic twin).
 
 mod barriers;
 pub mod client;
 pub mod engine;
+pub mod feed;
 mod inbound;
 mod member_plan;
 pub(crate) mod memory;
@@ -29,6 +30,7 @@ mod tests;
 
 pub use client::{ClientEnd, ClientRows, client_sink};
 pub use engine::{Engine, EngineConfig, Execution, ExecutionRequest, SavesOnFailure, Snapshots};
+pub use feed::{Feed, feed};
 pub use memory::StateMemory;
 pub use progress::Progress;
 pub use scheduler::SeededScheduler;
