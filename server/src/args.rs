@@ -42,6 +42,11 @@ pub struct Args {
     #[arg(long, env = "TIDEWATER_DATA_DIR", hide_env = true, value_name = "DIR", global = true)]
     pub data_dir: Option<PathBuf>,
 
+    /// Directory that mappings of type File may read and write beneath [default: none, they are
+    /// refused]
+    #[arg(long, env = "TIDEWATER_FILE_ROOT", hide_env = true, value_name = "DIR", global = true)]
+    pub file_root: Option<PathBuf>,
+
     /// Worker threads for jobs and streaming queries [default: one a core]
     #[arg(long, env = "TIDEWATER_WORKERS", hide_env = true, value_name = "N", global = true)]
     pub workers: Option<usize>,

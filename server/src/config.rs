@@ -1,7 +1,11 @@
 //! What the server needs to know, validated, without optional fields. Made from [`Args`] and the
 //! config file; a key that is not known is an error.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::Deserialize;
 use thiserror::Error;
@@ -48,6 +52,8 @@ pub struct ServerConfig {
     /// Bytes the state and the queues of a job or streaming query may take, unless it says
     /// otherwise itself (`maxMemory`).
     pub job_memory_max: usize,
+    /// Folder that mappings of type File may read and write beneath, absolute; `None` refuses them.
+    pub file_root: Option<PathBuf>,
     /// Clients served at once.
     pub connection_max: usize,
     /// How long a client may take none of what is sent to it before its connection ends.
@@ -84,6 +90,7 @@ struct File {
     table_memory_mb: Option<usize>,
     query_memory_mb: Option<usize>,
     job_memory_mb: Option<usize>,
+    file_root: Option<PathBuf>,
     max_connections: Option<usize>,
     write_timeout_s: Option<u64>,
     /// `place:passes`.
@@ -101,6 +108,7 @@ impl Default for ServerConfig {
             table_memory_max: usize::MAX,
             query_memory_max: QUERY_MEMORY_DEFAULT,
             job_memory_max: JOB_MEMORY_DEFAULT,
+            file_root: None,
             connection_max: CONNECTIONS_DEFAULT,
             write_timeout: WRITE_TIMEOUT_DEFAULT,
             failpoint: None,
@@ -129,7 +137,9 @@ impl ServerConfig {
         let bytes = |given: Option<usize>, file: Option<usize>, default: usize| {
             given.or(file).map_or(default, |mb| mb.saturating_mul(1 << 20))
         };
+        let file_root = args.file_root.as_ref().or(file.file_root.as_ref());
         let config = Self {
+            file_root: file_root.map(|root| absolute(root)).transpose()?,
             listen: args.listen.or(file.listen).unwrap_or(default.listen),
             worker_count: args.workers.or(file.workers).unwrap_or(default.worker_count),
             simulated_owners: file.simulated_owners.unwrap_or(default.simulated_owners),
@@ -193,6 +203,18 @@ fn failpoint(text: &str) -> Result<(String, u64), ConfigError> {
     match parts {
         Some((place, Ok(passes))) => Ok((place.to_owned(), passes)),
         _ => Err(ConfigError::Invalid(format!("failpoint is PLACE:PASSES, not '{text}'"))),
+    }
+}
+
+/// The folder of `--file-root`, which must be there: a server with a misspelt one would refuse every
+/// mapping later.
+fn absolute(root: &Path) -> Result<PathBuf, ConfigError> {
+    let invalid =
+        |cause: String| ConfigError::Invalid(format!("--file-root {}: {cause}", root.display()));
+    let root = std::fs::canonicalize(root).map_err(|error| invalid(error.to_string()))?;
+    match root.is_dir() {
+        true => Ok(root),
+        false => Err(invalid("it is no directory".to_owned())),
     }
 }
 
@@ -261,6 +283,17 @@ mod tests {
             let error = config(&[&format!("--{name}-memory-mb"), "0"]).unwrap_err();
             assert!(error.contains(&format!("{name}_memory_mb must be between 1")), "{error}");
         }
+    }
+
+    #[test]
+    fn file_root_is_a_directory_that_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        let root = std::fs::canonicalize(path).unwrap();
+        assert_eq!(config(&["--file-root", path]).unwrap().file_root, Some(root.clone()));
+        let in_file = with_file(&format!("file_root = {path:?}\n"), &[]).unwrap();
+        assert_eq!((in_file.file_root, config(&[]).unwrap().file_root), (Some(root), None));
+        assert!(config(&["--file-root", "/does/not/exist"]).unwrap_err().contains("--file-root"));
     }
 
     #[test]

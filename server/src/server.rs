@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use planner::{Planner, planner::PlannerParts, planner::SessionDirectory};
 use runtime::{
-    connector::Connectors,
+    connectors::file::FileAccess,
     execution::{Engine, EngineConfig},
     job::Jobs,
 };
@@ -100,11 +100,12 @@ impl Server {
         let engine = Engine::start(engine_config, Arc::clone(&grid))?;
         let jobs = Jobs::open(Arc::clone(&grid), Arc::clone(&engine));
         let directory = Directory::new(grid.env().clone(), config.connection_max);
+        let files = FileAccess::new(grid.env(), config.file_root);
         let planner = Planner::new(PlannerParts {
             grid,
             engine,
             jobs: Arc::clone(&jobs),
-            connectors: connectors(),
+            connectors: runtime::connectors::built_in(files),
             lane_count: config.query_lanes,
             directory: Arc::clone(&directory) as Arc<dyn SessionDirectory>,
             query_memory_max: config.query_memory_max,
@@ -132,11 +133,6 @@ impl Server {
             _maintenance: maintenance,
         })
     }
-}
-
-/// Every connector there is.
-fn connectors() -> Connectors {
-    runtime::connectors::built_in()
 }
 
 /// Few threads: they only move bytes and run keyed statements.

@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct ServerOptions {
     /// Lines of the configuration file (`simulated_owners = 3`).
     pub config: Vec<String>,
+    /// `--file-root`.
+    pub file_root: Option<PathBuf>,
     /// `--workers`.
     pub worker_count: Option<usize>,
 }
@@ -79,6 +81,9 @@ impl ServerProcess {
         command.args(["--listen", "127.0.0.1:0"]);
         if let Some(count) = options.worker_count {
             command.args(["--workers", &count.to_string()]);
+        }
+        if let Some(root) = &options.file_root {
+            command.arg("--file-root").arg(root);
         }
         let config_file = write_config(&options.config)?;
         if let Some(file) = &config_file {

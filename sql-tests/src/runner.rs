@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use sqllogictest::{DefaultColumnType, MakeConnection, Record, Runner, parse_with_name};
+use tempfile::TempDir;
 
 use crate::{
     client::Connection,
@@ -18,6 +19,8 @@ const POLL_INTERVAL: std::time::Duration = std::time::Duration::from_millis(20);
 /// Everything a playing file has around it.
 struct Stage {
     options: ServerOptions,
+    /// The folder of --file-root; gone with the stage.
+    files: TempDir,
     server: Option<ServerProcess>,
     broker: Option<Broker>,
 }
@@ -31,7 +34,9 @@ pub fn play(file: &Path, options: &ServerOptions) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|error| error.to_string())?;
-    let mut stage = Stage { options: options.clone(), server: None, broker: None };
+    let files = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let options = ServerOptions { file_root: Some(files.path().to_owned()), ..options.clone() };
+    let mut stage = Stage { options, files, server: None, broker: None };
     runtime.block_on(stage.play(&steps, &file.display().to_string()))
 }
 
@@ -84,10 +89,30 @@ impl Stage {
             Action::KafkaSend(topic, partition, payloads) => {
                 self.broker()?.send(topic, *partition, payloads)
             }
+            Action::Folder(path) => self.folder(path),
+            Action::File(path, lines) => self.file(path, lines),
+            Action::Link(path, target) => {
+                let link = std::os::unix::fs::symlink(target, self.files.path().join(path));
+                link.map_err(|error| format!("{path}: {error}"))
+            }
             Action::KafkaDown => self.broker()?.set_down(),
             Action::KafkaUp => self.broker()?.set_up(),
             Action::Run(_) | Action::Wait(..) => Ok(()),
         }
+    }
+
+    fn folder(&self, path: &str) -> Result<(), String> {
+        let folder = self.files.path().join(path);
+        std::fs::create_dir_all(folder).map_err(|error| format!("{path}: {error}"))
+    }
+
+    fn file(&self, path: &str, lines: &[String]) -> Result<(), String> {
+        if let Some((folder, _)) = path.rsplit_once('/') {
+            self.folder(folder)?;
+        }
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        std::fs::write(self.files.path().join(path), text)
+            .map_err(|error| format!("{path}: {error}"))
     }
 
     fn start_server(&mut self) -> Result<(), String> {
@@ -110,7 +135,7 @@ impl Stage {
         self.broker.as_ref().ok_or_else(|| "no broker".to_owned())
     }
 
-    /// Parses plain text, with `$KAFKA` put in and line numbers of the file.
+    /// Parses plain text, with `$KAFKA` and `$FILES` put in and line numbers of the file.
     fn records(
         &mut self,
         text: &str,
@@ -121,6 +146,7 @@ impl Stage {
             true => text.replace("$KAFKA", &self.broker()?.address()),
             false => text.to_owned(),
         };
+        let text = text.replace("$FILES", &self.files.path().display().to_string());
         let padded = "\n".repeat(line - 1) + &text;
         let records = parse_with_name(&padded, name).map_err(|error| error.to_string())?;
         let is_padding = |record: &Record<_>| matches!(record, Record::Newline);

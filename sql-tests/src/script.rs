@@ -9,8 +9,12 @@
 //! kafka topic trades 4       makes a topic with 4 topic partitions on the mock broker
 //! kafka send trades 0        sends the following lines, up to an empty one, to topic partition 0
 //! kafka down | kafka up      the broker stops answering; answers again
+//! folder out                 makes a folder beneath the server's --file-root
+//! file in/a.csv              writes the following lines, up to an empty one, into a file there
+//! link in/b.csv /etc/hosts   makes a symbolic link there
 //! ```
-//! `$KAFKA` in any statement becomes the mock broker's address. Everything else is sqllogictest's.
+//! `$KAFKA` in any statement becomes the mock broker's address, `$FILES` the folder of --file-root,
+//! which every file has for itself. Everything else is sqllogictest's.
 
 use std::time::Duration;
 
@@ -44,6 +48,12 @@ pub enum Action {
     KafkaDown,
     /// The broker answers again.
     KafkaUp,
+    /// Makes a folder.
+    Folder(String),
+    /// Writes a file: path, lines.
+    File(String, Vec<String>),
+    /// Makes a symbolic link: path, where it leads.
+    Link(String, String),
 }
 
 /// Cuts a file into steps.
@@ -55,7 +65,10 @@ pub fn parse(text: &str) -> Result<Vec<Step>, String> {
     let mut index = 0;
     while index < lines.len() {
         let words: Vec<&str> = lines[index].split_whitespace().collect();
-        let is_directive = matches!(words.first(), Some(&("wait" | "server" | "kafka")));
+        let is_directive = matches!(
+            words.first(),
+            Some(&("wait" | "server" | "kafka" | "folder" | "file" | "link"))
+        );
         if !is_directive {
             if plain.is_empty() {
                 plain_line = index + 1;
@@ -110,6 +123,12 @@ fn directive(words: &[&str], block: &[&str]) -> Result<(Action, usize), String> 
             let count = count.parse().map_err(|_| "not a number of topic partitions".to_owned())?;
             Action::KafkaTopic((*topic).to_owned(), count)
         }
+        ["folder", path] => Action::Folder((*path).to_owned()),
+        ["file", path] => {
+            let lines = block[1..].iter().map(|line| (*line).to_owned()).collect();
+            return Ok((Action::File((*path).to_owned(), lines), block.len()));
+        }
+        ["link", path, target] => Action::Link((*path).to_owned(), (*target).to_owned()),
         ["kafka", "down"] => Action::KafkaDown,
         ["kafka", "up"] => Action::KafkaUp,
         ["server", "kill"] => Action::ServerKill,
@@ -127,7 +146,7 @@ mod tests {
     #[test]
     fn directives_cut_plain_text_into_steps() {
         let text = "statement ok\nSELECT 1\n\nkafka topic t 2\nkafka send t 1\n{\"a\":1}\n{\"a\":2}\n\n\
-                    wait 5 query I\nSELECT 2\n----\n2\n\nserver kill\n";
+                    file in/a.csv\n1,a\n2,b\n\nwait 5 query I\nSELECT 2\n----\n2\n\nserver kill\n";
         let actions: Vec<_> = parse(text).unwrap().into_iter().map(|step| step.action).collect();
         assert_eq!(
             actions,
@@ -139,6 +158,7 @@ mod tests {
                     1,
                     vec!["{\"a\":1}".to_owned(), "{\"a\":2}".to_owned()]
                 ),
+                Action::File("in/a.csv".to_owned(), vec!["1,a".to_owned(), "2,b".to_owned()]),
                 Action::Wait(Duration::from_secs(5), "query I\nSELECT 2\n----\n2\n".to_owned()),
                 Action::ServerKill,
             ]

@@ -66,7 +66,7 @@ fn play(file: &Path) -> Result<(), String> {
 async fn answer(script: &str) -> Result<String, String> {
     // What depends on the machine is fixed.
     let config = vec!["query_lanes = 2".to_owned()];
-    let options = ServerOptions { config, worker_count: Some(2) };
+    let options = ServerOptions { config, worker_count: Some(2), ..ServerOptions::default() };
     let server = ServerProcess::start(&options).map_err(|error| error.to_string())?;
     let mut connection =
         Connection::open(server.port()).await.map_err(|error| error.to_string())?;

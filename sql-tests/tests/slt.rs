@@ -46,13 +46,16 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
 fn ways(file: &Path) -> Vec<(&'static str, ServerOptions)> {
     let line = |text: &str| vec![text.to_owned()];
     let plain = ServerOptions::default();
-    let owners = ServerOptions { config: line("simulated_owners = 3"), worker_count: None };
+    let owners = ServerOptions { config: line("simulated_owners = 3"), ..ServerOptions::default() };
     let mut ways = vec![("plain", plain), ("owners-3", owners)];
     let folder = file.parent().and_then(Path::file_name).and_then(|name| name.to_str());
     if folder.is_some_and(|folder| STREAMING.contains(&folder)) {
         for (way, count) in [("workers-1", 1), ("workers-4", 4)] {
             let config = line("queue_capacity = 1");
-            ways.push((way, ServerOptions { config, worker_count: Some(count) }));
+            ways.push((
+                way,
+                ServerOptions { config, worker_count: Some(count), ..ServerOptions::default() },
+            ));
         }
     }
     ways

@@ -17,7 +17,7 @@ use datafusion::{
 use futures::StreamExt;
 use runtime::{
     connector::MappingRequest,
-    connectors,
+    connectors::{self, file::FileAccess},
     execution::{Engine, EngineConfig},
 };
 use storage::{
@@ -54,7 +54,8 @@ impl World {
         let grid = Grid::open(GridConfig::default(), Env::real()).expect("grid");
         let config = EngineConfig { worker_count: 2, queue_capacity: 4, ..EngineConfig::default() };
         let engine = Engine::start(config, Arc::clone(&grid)).expect("engine");
-        let parts = StreamParts { grid, engine, connectors: connectors::built_in() };
+        let files = FileAccess::new(grid.env(), None);
+        let parts = StreamParts { grid, engine, connectors: connectors::built_in(files) };
         let mut config = SessionConfig::new().with_target_partitions(2);
         config.options_mut().sql_parser.map_string_types_to_utf8view = false;
         config.options_mut().sql_parser.parse_float_as_decimal = true;

@@ -7,7 +7,7 @@ use arrow::{
 };
 use futures::StreamExt;
 use runtime::{
-    connectors,
+    connectors::{self, file::FileAccess},
     execution::{Engine, EngineConfig},
     job::Jobs,
 };
@@ -35,11 +35,12 @@ impl World {
     fn new() -> Self {
         let grid = Grid::open(GridConfig::default(), Env::real()).unwrap();
         let engine = Engine::start(EngineConfig::default(), Arc::clone(&grid)).unwrap();
+        let files = FileAccess::new(grid.env(), None);
         let planner = Planner::new(PlannerParts {
             grid: Arc::clone(&grid),
             jobs: Jobs::open(Arc::clone(&grid), Arc::clone(&engine)),
             engine,
-            connectors: connectors::built_in(),
+            connectors: connectors::built_in(files),
             lane_count: 2,
             directory: Arc::new(NoSessions),
             query_memory_max: 1 << 26,

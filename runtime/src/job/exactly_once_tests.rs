@@ -1,4 +1,4 @@
-//! Every id of a sequence is in the table and in the topic exactly once, wherever the execution is lost
+//! Every id of a sequence is in the table, in the topic and in the files exactly once, wherever the execution is lost
 //! between two steps of the snapshot and commit protocol, and whatever is asked of the job meanwhile.
 //! The threads are real; `simulator_tests` plays the same in an order that a seed decides.
 //! `TIDEWATER_SEEDS` plays more than the few seeds of a test run.

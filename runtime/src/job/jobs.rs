@@ -298,3 +298,7 @@ mod exports_tests;
 #[cfg(test)]
 #[path = "simulator_tests.rs"]
 mod simulator_tests;
+
+#[cfg(test)]
+#[path = "file_sink_tests.rs"]
+mod file_sink_tests;

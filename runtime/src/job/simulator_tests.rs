@@ -6,9 +6,9 @@
 //! 1. a good snapshot is whole, an exported one is until it is replaced, its id was given by the control state and is never given again;
 //! 2. one snapshot is under way at a time, newer than every good one;
 //! 3. a commit into the topic carries a good snapshot's id (asserted by the topic);
-//! 4. what durable readers of the table see is a cut, and nothing is in the topic twice;
+//! 4. what durable readers of the table see is a cut, and nothing is in topic or files twice;
 //!
-//! and at the end every id is in both. One seed is one run: a failing one is printed.
+//! and at the end every id is in all three. One seed is one run: a failing one is printed.
 
 use std::collections::VecDeque;
 
@@ -205,6 +205,8 @@ impl World {
             self.job.assert_cut(&self.job.in_table(ReadMode::Durable), &what);
             let in_topic = self.job.in_topic();
             assert!(in_topic.is_sorted_by(|a, b| a < b), "{what}: twice in the topic");
+            let in_files = self.job.in_files();
+            assert!(in_files.is_sorted_by(|a, b| a < b), "{what}: twice in the files");
         }
     }
 }

@@ -1,26 +1,41 @@
 //! `TestJob`: the job that tests of the protocol run. Two instances count, and each id goes into a
-//! table and into a topic, whose commits are checked against the job's record.
+//! table, into a topic, whose commits are checked against the job's record, and into files.
 //!
 //! ```text
 //!   source ×2 ──► table (by key) ×2
-//!          └────► topic ×2
+//!          ├────► topic ×2
+//!          └────► files ×2
 //! ```
 //! The table has a key and the job inserts: a row that came twice would fail the job, one that is
 //! lost leaves a gap.
 
+use std::path::Path;
+
 use arrow::{array::AsArray, datatypes::Int64Type};
-use storage::{Table, cluster::control::TableRecord, env::Rng, table::ReadMode, table::WriteMode};
+use storage::{
+    Table,
+    cluster::control::{ColumnRecord, MappingRecord, ObjectId, ObjectName, TableRecord},
+    env::{Disk, Env, Rng, SimDisk},
+    table::{ReadMode, WriteMode},
+};
 
 use super::*;
 use crate::{
-    connectors::kafka::sink::tests::{simulated_log::SimulatedTopic, supplier},
+    connector::Connector,
+    connectors::{
+        file::{File, FileAccess},
+        kafka::sink::tests::{simulated_log::SimulatedTopic, supplier},
+    },
     dag::{Parallelism, Routing},
+    processor::ProcessorSupplier,
     processors::{TableSinkSpec, table_sink},
     testing::{bigint_schema, counting_source},
 };
 
 /// Its name.
 pub(super) const NAME: &str = "j";
+/// Where its files are.
+pub(super) const FOLDER: &str = "/root/out";
 /// Instances that count: i of n emits i, i + n, ….
 const SOURCES: usize = 2;
 
@@ -28,6 +43,9 @@ pub(super) struct TestJob {
     pub(super) grid: Arc<Grid>,
     pub(super) table: Arc<Table>,
     pub(super) topic: Arc<SimulatedTopic>,
+    /// Where the files are.
+    pub(super) disk: Arc<SimDisk>,
+    connector: File,
     /// How many ids there are.
     ids: i64,
     rng: Rng,
@@ -46,7 +64,11 @@ impl TestJob {
             of_job.chain(exported).any(|record| record.id == mark as u64)
         };
         let topic = SimulatedTopic::asking(seed, Box::new(is_good));
-        Self { grid: Arc::clone(grid), table, topic, ids, rng: Rng::seeded(seed) }
+        let disk = SimDisk::new(seed, [FOLDER]);
+        let env = Env { disk: Arc::clone(&disk) as _, ..grid.env().clone() };
+        let connector = File::new(FileAccess::new(&env, Some("/root".into())));
+        let (grid, rng) = (Arc::clone(grid), Rng::seeded(seed));
+        Self { grid, table, topic, disk, connector, ids, rng }
     }
 
     /// Of the test's own choices.
@@ -67,9 +89,35 @@ impl TestJob {
         let table = dag.vertex("table", Parallelism::Exactly(2), table_sink(spec));
         let topic = Arc::new(supplier(&self.topic));
         let topic = dag.vertex("topic", Parallelism::Exactly(2), topic);
+        let files = dag.vertex("files", Parallelism::Exactly(2), self.file_sink());
         dag.edge(source, table, 0, Routing::Partitioned(vec![0]));
         dag.edge(source, topic, 0, Routing::Unicast);
+        dag.edge(source, files, 0, Routing::Isolated);
         dag
+    }
+
+    /// Files of about a hundred ids.
+    pub(super) fn file_sink(&self) -> Arc<dyn ProcessorSupplier> {
+        let schema = bigint_schema(&["id"]);
+        let options =
+            [("path", "out"), ("format", "csv"), ("glob", "p-*.csv"), ("max_file_size", "1024")];
+        let mapping = MappingRecord {
+            id: ObjectId(1),
+            name: ObjectName::public("m"),
+            external_name: "m".to_owned(),
+            connector: "File".to_owned(),
+            options: options.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            schema: Arc::clone(&schema),
+            columns: vec![ColumnRecord {
+                name: "id".to_owned(),
+                sql_type: "bigint".to_owned(),
+                is_not_null: false,
+                default_sql: None,
+                external_name: None,
+            }],
+            watermark: None,
+        };
+        self.connector.sink(&mapping, &schema).unwrap().unwrap()
     }
 
     pub(super) fn request(&self) -> JobRequest {
@@ -105,12 +153,35 @@ impl TestJob {
         ids
     }
 
+    /// Names in the folder of the files, those of hidden ones included.
+    pub(super) fn file_names(&self) -> Vec<String> {
+        let entries = self.disk.list(Path::new(FOLDER)).unwrap();
+        entries.into_iter().map(|entry| entry.name.into_string().unwrap()).collect()
+    }
+
+    /// What is in the files that are published, sorted.
+    pub(super) fn in_files(&self) -> Vec<i64> {
+        let mut ids = Vec::new();
+        for name in self.file_names().iter().filter(|name| !name.starts_with('.')) {
+            let file = self.disk.open(&Path::new(FOLDER).join(name)).unwrap();
+            let mut text = vec![0; file.size().unwrap() as usize];
+            assert_eq!(file.read_at(0, &mut text).unwrap(), text.len());
+            let text = String::from_utf8(text).unwrap();
+            assert!(text.ends_with('\n'), "{name} is torn: {text}");
+            ids.extend(text.lines().map(|line| line.parse::<i64>().unwrap()));
+        }
+        ids.sort_unstable();
+        ids
+    }
+
     /// The job has completed: all ids are where they belong, for good.
     #[track_caller]
     pub(super) fn assert_each_id_once(&self, what: &str) {
         let expected: Vec<i64> = (0..self.ids).collect();
         let durable = self.in_table(ReadMode::Durable);
-        for (place, ids) in [("table", durable), ("topic", self.in_topic())] {
+        for (place, ids) in
+            [("table", durable), ("topic", self.in_topic()), ("files", self.in_files())]
+        {
             let missing: Vec<_> = expected.iter().filter(|id| !ids.contains(id)).take(5).collect();
             assert!(ids == expected, "{what}: {place}: {} rows, without {missing:?}", ids.len());
         }
