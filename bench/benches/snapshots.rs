@@ -140,7 +140,7 @@ fn lost_and_back(events: u64) -> Result<()> {
     let removed = std::fs::remove_file(&config);
     let (ours, wire) = started?;
     removed?;
-    wire.run(&format!("CREATE JOB work AS {HOP}"))?;
+    wire.run(&format!("CREATE JOB work OPTIONS ('processingGuarantee' = 'exactlyOnce') AS {HOP}"))?;
     let rows_out = "SELECT coalesce(sum(value), 0)::BIGINT FROM sys.metrics WHERE name = 'tidewater_discard_rows_total'";
     let (mut last, mut changed_at) = (wire.value(rows_out)?, now());
     // The longest time without a row in executions 0 and 1.
