@@ -2,6 +2,7 @@
 //! the empty text.
 
 use arrow::{array::ArrayRef, datatypes::Field};
+use memchr::memchr;
 
 use super::{Decoded, Poison, column::Column, utf8};
 use crate::Result;
@@ -14,7 +15,7 @@ pub struct Csv {
     header: Header,
     /// Scratch: the fields of one record.
     fields: Vec<CsvField>,
-    /// Scratch: their texts, one after the other.
+    /// Scratch: texts of fields that are not written as they are, one after the other.
     text: String,
     /// Scratch: the field of each column.
     positions: Vec<Option<usize>>,
@@ -40,12 +41,14 @@ pub struct Source {
     pub name: String,
 }
 
-/// A field of the present record: where its text ends, and whether it was quoted.
+/// A field of the present record: where its text stands.
 #[derive(Debug, Clone, Copy)]
 struct CsvField {
     start: usize,
     end: usize,
     is_quoted: bool,
+    /// Whether that is in the scratch: a quote within quotes was taken out. Else in the message.
+    is_copied: bool,
 }
 
 impl Csv {
@@ -66,16 +69,17 @@ impl Csv {
     /// NULLs. A poison leaves no row.
     pub fn decode(&mut self, message: Option<&[u8]>) -> Decoded<usize> {
         let Some(message) = message else { return self.null_row() };
-        let mut rest = utf8(message)?;
+        let text = utf8(message)?;
+        let mut at = 0;
         if self.header == Header::OfMessage {
-            rest = self.record(rest)?;
-            self.match_header();
+            at = self.record(text, 0)?;
+            self.match_header(text);
         }
         let mut rows = 0;
-        while !rest.is_empty() || (rows == 0 && self.header != Header::OfMessage) {
-            let appended = self.record(rest).and_then(|behind| {
-                rest = behind;
-                self.append_row()
+        while at < text.len() || (rows == 0 && self.header != Header::OfMessage) {
+            let appended = self.record(text, at).and_then(|next| {
+                at = next;
+                self.append_row(text)
             });
             if let Err(poison) = appended {
                 self.undo(rows);
@@ -88,17 +92,19 @@ impl Csv {
 
     /// Takes the names of the fields from a line; all messages behind it have them.
     pub fn read_header(&mut self, line: &[u8]) -> Decoded<()> {
-        self.record(utf8(line)?)?;
-        self.match_header();
+        let text = utf8(line)?;
+        self.record(text, 0)?;
+        self.match_header(text);
         Ok(())
     }
 
     /// The texts of one record, whatever the columns are.
     pub fn texts(&mut self, record: &[u8]) -> Decoded<Vec<Option<String>>> {
-        self.record(utf8(record)?)?;
+        let record = utf8(record)?;
+        self.record(record, 0)?;
         let text = |field: &CsvField| {
             let is_null = !field.is_quoted && field.end == field.start;
-            (!is_null).then(|| self.text[field.start..field.end].to_owned())
+            (!is_null).then(|| field.text(record, &self.text).to_owned())
         };
         Ok(self.fields.iter().map(text).collect())
     }
@@ -132,14 +138,16 @@ impl Csv {
         }
     }
 
-    fn match_header(&mut self) {
-        let name_of = |field: &CsvField| &self.text[field.start..field.end];
+    fn match_header(&mut self, text: &str) {
         for (position, source) in self.positions.iter_mut().zip(&self.sources) {
-            *position = self.fields.iter().position(|field| name_of(field) == source.name);
+            *position = {
+                let is_it = |field: &CsvField| field.text(text, &self.text) == source.name;
+                self.fields.iter().position(is_it)
+            };
         }
     }
 
-    fn append_row(&mut self) -> Decoded<()> {
+    fn append_row(&mut self, text: &str) -> Decoded<()> {
         for index in 0..self.columns.len() {
             let field = match (self.positions[index], self.header) {
                 (Some(position), _) if position < self.fields.len() => Some(self.fields[position]),
@@ -154,7 +162,7 @@ impl Csv {
             let column = &mut self.columns[index];
             let appended = match field {
                 Some(field) if field.is_quoted || field.end > field.start => {
-                    column.append_text(&self.text[field.start..field.end])
+                    column.append_text(field.text(text, &self.text))
                 }
                 _ => column.append_null(),
             };
@@ -166,27 +174,25 @@ impl Csv {
         Ok(())
     }
 
-    /// Reads one record into `fields`; the text behind it.
-    fn record<'a>(&mut self, text: &'a str) -> Decoded<&'a str> {
+    /// Finds the fields of the record that begins at `at`; where the next one does.
+    fn record(&mut self, text: &str, mut at: usize) -> Decoded<usize> {
         self.fields.clear();
         self.text.clear();
-        let mut rest = text;
+        let bytes = text.as_bytes();
         loop {
-            let start = self.text.len();
-            let is_quoted = rest.starts_with('"');
-            if is_quoted {
-                rest = self.quoted(&rest[1..])?;
+            let start = at;
+            if bytes.get(at) == Some(&b'"') {
+                at = self.quoted(text, at + 1)?;
             } else {
-                let end = rest.find([',', '\n', '\r', '"']).unwrap_or(rest.len());
-                self.text.push_str(&rest[..end]);
-                rest = &rest[end..];
+                let is_plain = |byte: &u8| !matches!(byte, b',' | b'\n' | b'\r' | b'"');
+                at += bytes[at..].iter().take_while(|byte| is_plain(byte)).count();
+                self.fields.push(CsvField { start, end: at, is_quoted: false, is_copied: false });
             }
-            self.fields.push(CsvField { start, end: self.text.len(), is_quoted });
-            match rest.as_bytes().first() {
-                Some(b',') => rest = &rest[1..],
-                None => return Ok(rest),
-                Some(b'\n') => return Ok(&rest[1..]),
-                Some(b'\r') if rest.starts_with("\r\n") => return Ok(&rest[2..]),
+            match bytes.get(at) {
+                Some(b',') => at += 1,
+                None => return Ok(at),
+                Some(b'\n') => return Ok(at + 1),
+                Some(b'\r') if bytes.get(at + 1) == Some(&b'\n') => return Ok(at + 2),
                 Some(_) => {
                     return Err(Poison::new(
                         "22P04",
@@ -197,21 +203,37 @@ impl Csv {
         }
     }
 
-    /// Reads the rest of a quoted field behind its opening quote.
-    fn quoted<'a>(&mut self, text: &'a str) -> Decoded<&'a str> {
-        let mut rest = text;
-        loop {
-            let Some(quote) = rest.find('"') else {
-                return Err(Poison::new("22P04", "invalid CSV: missing closing quote"));
-            };
-            self.text.push_str(&rest[..quote]);
-            rest = &rest[quote + 1..];
-            if !rest.starts_with('"') {
-                return Ok(rest);
-            }
-            self.text.push('"');
-            rest = &rest[1..];
+    /// Finds a quoted field behind its opening quote; what follows its closing one.
+    fn quoted(&mut self, text: &str, start: usize) -> Decoded<usize> {
+        let find = |at: usize| {
+            memchr(b'"', &text.as_bytes()[at..])
+                .map(|quote| at + quote)
+                .ok_or_else(|| Poison::new("22P04", "invalid CSV: missing closing quote"))
+        };
+        let is_doubled = |quote: usize| text.as_bytes().get(quote + 1) == Some(&b'"');
+        let mut quote = find(start)?;
+        if !is_doubled(quote) {
+            self.fields.push(CsvField { start, end: quote, is_quoted: true, is_copied: false });
+            return Ok(quote + 1);
         }
+        let (copied, mut at) = (self.text.len(), start);
+        while is_doubled(quote) {
+            self.text.push_str(&text[at..=quote]);
+            at = quote + 2;
+            quote = find(at)?;
+        }
+        self.text.push_str(&text[at..quote]);
+        let end = self.text.len();
+        self.fields.push(CsvField { start: copied, end, is_quoted: true, is_copied: true });
+        Ok(quote + 1)
+    }
+}
+
+impl CsvField {
+    /// Its text, in the message or in the scratch.
+    #[inline]
+    fn text<'a>(&self, message: &'a str, scratch: &'a str) -> &'a str {
+        &(if self.is_copied { scratch } else { message })[self.start..self.end]
     }
 }
 
