@@ -149,6 +149,7 @@ fn work(
             }
         },
         StatementKind::ShowObjects(_) => (Prepare::Statement, Vec::new(), text_column("name")),
+        StatementKind::ExplainJob(_) => (Prepare::Statement, Vec::new(), text_column("QUERY PLAN")),
         StatementKind::ShowSetting(name) => {
             (Prepare::Statement, Vec::new(), Some(setting_columns(name)))
         }
@@ -313,6 +314,7 @@ fn bind_statement(
             let work = ModifyWork::Emptied(Emptied::new(context, tables));
             Ok(Plan::Modify(ModifyPlan { columns: None, work }))
         }
+        StatementKind::ExplainJob(name) => ddl::explain_job(context, name),
         StatementKind::ShowObjects(objects) => ddl::show_objects(&context.parts.grid, *objects),
         StatementKind::ShowSetting(name) => show_setting(session, name),
         StatementKind::Copy(copy) => match &copy.direction {

@@ -127,7 +127,8 @@ pub fn explained(context: &Context, name: &str, error: runtime::Error) -> Error 
     }
 }
 
-fn with_cause(error: Error, job: &JobRecord) -> Error {
+/// An error about a job's status, with why it has it and what to do about it.
+pub fn with_cause(error: Error, job: &JobRecord) -> Error {
     let error = match &job.last_error {
         // It may be what the error itself says.
         Some(cause) if cause.message == error.message => error,

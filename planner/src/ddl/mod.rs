@@ -3,6 +3,7 @@
 
 mod add_key;
 mod drop;
+mod explain_job;
 mod job;
 mod mapping;
 mod options;
@@ -14,6 +15,7 @@ mod view;
 
 pub use add_key::alter as alter_table;
 pub use drop::drop_objects;
+pub use explain_job::explain as explain_job;
 pub use job::{alter as alter_job, create as create_job, dag_of as job_dag, plan_again};
 pub use mapping::create as create_mapping;
 pub use show::{objects as show_objects, text_rows};

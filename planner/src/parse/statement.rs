@@ -81,6 +81,8 @@ pub enum StatementKind {
         /// VERBOSE.
         is_verbose: bool,
     },
+    /// EXPLAIN ANALYZE JOB: the job's name.
+    ExplainJob(String),
     /// COPY.
     Copy(Box<CopyStatement>),
     /// What the server's session does.
@@ -394,6 +396,13 @@ fn parse_explain(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statem
         let next = tokens.get(at).and_then(word);
         match next.as_deref() {
             Some("VERBOSE") => is_verbose = true,
+            Some("ANALYZE") if tokens.get(at + 1).and_then(word).as_deref() == Some("JOB") => {
+                return run(source, &tokens[at + 2..], |parser| {
+                    let name = parser.parse_identifier()?;
+                    expect_end(parser)?;
+                    Ok(StatementKind::ExplainJob(fold(&name)))
+                });
+            }
             Some("ANALYZE") => return Err(Error::unsupported("EXPLAIN ANALYZE is not supported")),
             Some("PLAN") => {}
             Some("FOR") => {}

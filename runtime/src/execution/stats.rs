@@ -21,6 +21,10 @@ pub struct VertexStats {
     pub rows_in: u64,
     /// Rows emitted.
     pub rows_out: u64,
+    /// Rows taken in the last whole second, a second.
+    pub rows_in_per_s: u64,
+    /// Rows emitted in the last whole second, a second.
+    pub rows_out_per_s: u64,
     /// Items waiting in the queues into it, in parts of 1000 of what they hold; 0 for a source.
     pub queue_fill: u32,
     /// How much of the last second its busiest instance was being called, in parts of 1000.
@@ -64,12 +68,15 @@ pub(super) struct InstanceStats {
     pub(super) busy: AtomicU64,
     /// Of all calls, ns.
     pub(super) longest_call: AtomicU64,
+    /// Rows a second in that window.
+    pub(super) rows_in_per_s: AtomicU64,
+    pub(super) rows_out_per_s: AtomicU64,
 }
 
-/// How long [`InstanceStats::busy`] looks back.
+/// How long [`InstanceStats::busy`] and the rates look back.
 const BUSY_WINDOW_NANOS: u64 = 1_000_000_000;
 
-/// Measures how busy an instance is; its tasklet's own.
+/// Measures how busy an instance is and how fast its rows go; its tasklet's own.
 #[derive(Debug, Default)]
 pub(super) struct BusyMeter {
     window_start: u64,
@@ -77,6 +84,9 @@ pub(super) struct BusyMeter {
     nanos: u64,
     /// The longest call so far, ns.
     longest: u64,
+    /// Rows taken and emitted before then.
+    rows_in: u64,
+    rows_out: u64,
 }
 
 impl BusyMeter {
@@ -90,7 +100,15 @@ impl BusyMeter {
         let length = end - self.window_start;
         if length >= BUSY_WINDOW_NANOS {
             stats.busy.store(self.nanos * 1000 / length, Ordering::Relaxed);
-            (self.window_start, self.nanos) = (end, 0);
+            let rows_in = stats.rows_in.load(Ordering::Relaxed);
+            let rows_out = stats.rows_out.load(Ordering::Relaxed);
+            let rate = |rows: u64| (u128::from(rows) * 1_000_000_000 / u128::from(length)) as u64;
+            // The first window has no beginning.
+            if self.window_start > 0 {
+                stats.rows_in_per_s.store(rate(rows_in - self.rows_in), Ordering::Relaxed);
+                stats.rows_out_per_s.store(rate(rows_out - self.rows_out), Ordering::Relaxed);
+            }
+            *self = Self { window_start: end, nanos: 0, rows_in, rows_out, ..*self };
         }
     }
 }
@@ -121,6 +139,8 @@ impl Default for InstanceStats {
             state_bytes: AtomicI64::new(0),
             busy: AtomicU64::new(0),
             longest_call: AtomicU64::new(0),
+            rows_in_per_s: AtomicU64::new(0),
+            rows_out_per_s: AtomicU64::new(0),
         }
     }
 }
@@ -142,6 +162,8 @@ impl VertexGauge {
             parallelism: self.instances.len(),
             rows_in: sum(|one| &one.rows_in),
             rows_out: sum(|one| &one.rows_out),
+            rows_in_per_s: sum(|one| &one.rows_in_per_s),
+            rows_out_per_s: sum(|one| &one.rows_out_per_s),
             queue_fill: (queued * 1000).checked_div(capacity).unwrap_or(0) as u32,
             busy: busy.max().unwrap_or(0),
             longest_call_nanos: calls.max().unwrap_or(0),

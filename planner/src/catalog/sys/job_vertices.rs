@@ -1,6 +1,7 @@
 //! `sys.job_vertices`: what each vertex of a running job has done, and which one is slow: the one
 //! with full queues before it (`queue_fill` near 1) that is `busy` (share of the last second that
-//! its busiest instance worked); one that is not busy waits, for a table or for what is behind it.
+//! its busiest instance worked; the rates are
+//! of that second, too); one that is not busy waits, for a table or for what is behind it.
 //! `longest_call_ms` is the longest one of its instances held up the others of its worker.
 //! A job that does not run has no rows here.
 
@@ -17,6 +18,8 @@ pub(super) const COLUMNS: Columns = &[
     ("parallelism", Kind::Int4),
     ("rows_in", Kind::Int8),
     ("rows_out", Kind::Int8),
+    ("rows_in_per_s", Kind::Int8),
+    ("rows_out_per_s", Kind::Int8),
     ("watermark", Kind::Instant),
     ("queue_fill", Kind::Float8),
     ("busy", Kind::Float8),
@@ -36,6 +39,8 @@ pub(super) fn records(scope: &Scope<'_>) -> Result<Vec<Record>> {
                 ("parallelism", (vertex.parallelism as i64).into()),
                 ("rows_in", (vertex.rows_in as i64).into()),
                 ("rows_out", (vertex.rows_out as i64).into()),
+                ("rows_in_per_s", (vertex.rows_in_per_s as i64).into()),
+                ("rows_out_per_s", (vertex.rows_out_per_s as i64).into()),
                 ("watermark", vertex.watermark.into()),
                 ("queue_fill", (f64::from(vertex.queue_fill) / 1000.0).into()),
                 ("busy", (f64::from(vertex.busy) / 1000.0).into()),
