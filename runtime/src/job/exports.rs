@@ -109,10 +109,21 @@ impl Site {
         }
     }
 
-    /// What an exported snapshot holds.
+    /// What an exported snapshot holds. 0A000 for state that does not say what it means: nobody
+    /// knows whether it fits.
     pub(super) fn read_export(&self, export: &ExportRecord) -> Result<VertexStates> {
         let chunks = self.grid.snapshots().read_export(&self.grid, export)?;
-        states_of(chunks, self.grid.config().partition_count)
+        let states = states_of(chunks, self.grid.config().partition_count)?;
+        let is_told = |vertex: &str| export.operators.iter().any(|state| state.vertex == vertex);
+        match states.iter().find(|(vertex, _)| !is_told(vertex)) {
+            None => Ok(states),
+            Some((vertex, _)) => {
+                let message = format!(
+                    "starting a job from the state of operator \"{vertex}\" is not supported"
+                );
+                Err(Error::Invalid { code: "0A000", message })
+            }
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     dag::{Parallelism, Routing},
+    processor::{Processor, ProcessorSupplier},
     processors::{TableSinkSpec, table_sink},
     testing::{bigint_schema, counting_source},
 };
@@ -187,4 +188,30 @@ fn a_job_that_could_not_start_from_a_snapshot_does_not_need_it_any_more() {
     let error = bench.create_from(NAME, bench.job.dag(), "e").unwrap_err().to_string();
     assert_eq!(error, "snapshot \"e\" does not exist");
     assert_eq!(bench.chunk_bytes(), 0);
+}
+
+#[test]
+fn a_state_that_does_not_say_what_it_means_starts_no_job() {
+    /// Like another, but silent.
+    struct Silent(Arc<dyn ProcessorSupplier>);
+    impl ProcessorSupplier for Silent {
+        fn create(&self, count: usize) -> Result<Vec<Box<dyn Processor>>> {
+            self.0.create(count)
+        }
+        fn describe(&self) -> String {
+            self.0.describe()
+        }
+        fn schema(&self) -> arrow::datatypes::SchemaRef {
+            self.0.schema()
+        }
+    }
+    let bench = Bench::new(0);
+    let mut dag = counting_into(&bench.job.table, 2);
+    dag.vertices[0].supplier = Arc::new(Silent(counting_source(IDS, 3)));
+    bench.jobs.create(bench.job.request(), dag.clone()).unwrap();
+    bench.jobs.drop_exported(NAME, named("e")).unwrap();
+    let error = bench.create_from(NAME, dag, "e").unwrap_err();
+    let text = "starting a job from the state of operator \"source\" is not supported";
+    assert_eq!((error.sqlstate(), &*error.to_string()), ("0A000", text));
+    assert!(bench.job.grid.control().state().jobs.is_empty());
 }

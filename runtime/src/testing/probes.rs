@@ -60,6 +60,11 @@ where
     fn schema(&self) -> SchemaRef {
         SchemaRef::clone(&self.schema)
     }
+
+    /// Whether it has one or not: what is never saved is never asked for.
+    fn state(&self) -> Option<String> {
+        Some(self.name.to_owned())
+    }
 }
 
 /// Non-null BIGINT columns of these names.
