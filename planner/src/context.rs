@@ -21,6 +21,7 @@ use datafusion::{
         sqlparser::ast::{self, Statement as Ast},
     },
 };
+use runtime::processors::ChangesFrom;
 use storage::cluster::control::{MappingRecord, ViewRecord};
 
 use crate::{
@@ -30,7 +31,8 @@ use crate::{
         pg,
         provider::OpenBlock,
         schema::{
-            CATALOG, CHANGES_SCHEMA, GridCatalog, PublicSchema, RETURNED_SCHEMA, ROWS_SCHEMA, Shown,
+            CATALOG, CHANGES_FROM_NOW_SCHEMA, CHANGES_SCHEMA, GridCatalog, PublicSchema,
+            RETURNED_SCHEMA, ROWS_SCHEMA, Shown,
         },
         sys,
         system_table::SystemParts,
@@ -74,7 +76,8 @@ impl Context {
             ("public", public(Shown::Visible)),
             (ROWS_SCHEMA, public(Shown::Rows)),
             (RETURNED_SCHEMA, public(Shown::Returned)),
-            (CHANGES_SCHEMA, public(Shown::Changes)),
+            (CHANGES_SCHEMA, public(Shown::Changes(ChangesFrom::Rows))),
+            (CHANGES_FROM_NOW_SCHEMA, public(Shown::Changes(ChangesFrom::Now))),
         ]);
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));

@@ -11,6 +11,7 @@ use datafusion::{
     logical_expr::{Expr, TableType},
     physical_plan::ExecutionPlan,
 };
+use runtime::processors::ChangesFrom;
 use storage::{
     Table,
     table::{CHANGE_DIFF, CHANGE_TIME},
@@ -23,12 +24,13 @@ use crate::{Error, functions::external};
 #[derive(Debug)]
 pub struct ChangesProvider {
     table: Arc<Table>,
+    from: ChangesFrom,
     schema: SchemaRef,
 }
 
 impl ChangesProvider {
-    /// The changes of a table; 42701 for one that has a column of an added one's name.
-    pub fn new(table: Arc<Table>) -> crate::Result<Self> {
+    /// The changes of a table from there on; 42701 for one that has a column of an added one's name.
+    pub fn new(table: Arc<Table>, from: ChangesFrom) -> crate::Result<Self> {
         let visible = visible_schema(table.record());
         let mut fields: Vec<_> = visible.fields().iter().cloned().collect();
         for name in [CHANGE_TIME, CHANGE_DIFF] {
@@ -38,7 +40,12 @@ impl ChangesProvider {
             }
             fields.push(Arc::new(Field::new(name, DataType::Int64, false)));
         }
-        Ok(Self { table, schema: Arc::new(Schema::new(fields)) })
+        Ok(Self { table, from, schema: Arc::new(Schema::new(fields)) })
+    }
+
+    /// Where they begin.
+    pub fn from(&self) -> ChangesFrom {
+        self.from
     }
 
     /// The table behind.

@@ -9,6 +9,7 @@ use datafusion::{
     catalog::{CatalogProvider, SchemaProvider, TableProvider},
     common::{DataFusionError, Result},
 };
+use runtime::processors::ChangesFrom;
 use storage::{
     Grid,
     cluster::control::{ObjectName, state::Relation},
@@ -31,6 +32,9 @@ pub const RETURNED_SCHEMA: &str = "\u{1}returned";
 
 /// Schema in which a table's name stands for its changes.
 pub const CHANGES_SCHEMA: &str = "\u{1}changes";
+
+/// The same without the rows that are there.
+pub const CHANGES_FROM_NOW_SCHEMA: &str = "\u{1}changes from now";
 
 /// The only catalog.
 #[derive(Debug)]
@@ -66,7 +70,7 @@ pub enum Shown {
     /// Tables only, as the rows just written.
     Returned,
     /// Tables only, as their changes.
-    Changes,
+    Changes(ChangesFrom),
 }
 
 /// `public`, and its twins that only our own statements name.
@@ -104,7 +108,7 @@ impl SchemaProvider for PublicSchema {
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         let relation = match self.relation(name) {
             Some(relation) => relation,
-            None if self.shown == Shown::Changes => {
+            None if matches!(self.shown, Shown::Changes(_)) => {
                 return Err(functions::external(no_such_relation(name)));
             }
             None => return Ok(None),
@@ -117,15 +121,15 @@ impl SchemaProvider for PublicSchema {
             (Relation::Table(record), shown) => {
                 let table = self.grid.table(record.id).map_err(external)?;
                 match shown {
-                    Shown::Changes => {
-                        Arc::new(ChangesProvider::new(table).map_err(functions::external)?)
+                    Shown::Changes(from) => {
+                        Arc::new(ChangesProvider::new(table, from).map_err(functions::external)?)
                     }
                     Shown::Rows => Arc::new(GridTable::whole(table)),
                     _ => Arc::new(GridTable::visible(table)),
                 }
             }
             (_, Shown::Rows | Shown::Returned) => return Ok(None),
-            (other, Shown::Changes) => {
+            (other, Shown::Changes(_)) => {
                 let what = format!("EMIT CHANGES over a {} is not supported", other.kind());
                 return Err(functions::external(Error::unsupported(what)));
             }

@@ -48,7 +48,8 @@ impl Lowering<'_> {
         } else if let Some(changes) = provider.downcast_ref::<ChangesProvider>() {
             let table = changes.table();
             let name = format!("changes({})", table.record().name.name);
-            let supplier = processors::table_changes(Arc::clone(table), read.clone());
+            let supplier =
+                processors::table_changes(Arc::clone(table), changes.from(), read.clone());
             let stage = self.source(&name, Parallelism::Exactly(1), supplier);
             Stage { is_unbounded: true, ..stage }
         } else if let Some(rows) = provider.downcast_ref::<LiteralRows>() {

@@ -1,4 +1,4 @@
-//! `SELECT … FROM table [WHERE …] [LIMIT n] EMIT CHANGES`: the query reads the table's changes instead of
+//! `SELECT … FROM table [WHERE …] [LIMIT n] EMIT CHANGES [WITH (snapshot = false)]`: the query reads the table's changes instead of
 //! its rows, and answers `_time` and `_diff`, too, unless it names them. Every other query with it is
 //! refused by name.
 
@@ -8,20 +8,40 @@ use datafusion::{
     functions_aggregate::all_default_aggregate_functions,
     sql::sqlparser::{
         ast::{self, Ident, ObjectName, ObjectNamePart, SelectItem, SetExpr, visit_expressions},
+        parser::{Parser, ParserError},
         tokenizer::{Token, TokenWithSpan},
     },
 };
+use runtime::processors::ChangesFrom;
 use storage::table::{CHANGE_DIFF, CHANGE_TIME};
 
-use super::{fold, object_name, plain::is_plain_select, source::word};
+use super::{
+    fold, object_name,
+    plain::is_plain_select,
+    source::{Source, expect_end, expect_word, take_word, word},
+};
 use crate::{
     Error, Result,
-    catalog::{resolve::SYSTEM_SCHEMAS, schema::CHANGES_SCHEMA},
+    catalog::{
+        resolve::SYSTEM_SCHEMAS,
+        schema::{CHANGES_FROM_NOW_SCHEMA, CHANGES_SCHEMA},
+    },
     functions::aggregate_functions,
 };
 
-/// The tokens of a query before EMIT CHANGES, if it ends so.
-pub fn split(tokens: &[TokenWithSpan]) -> Result<Option<&[TokenWithSpan]>> {
+/// EMIT CHANGES at the end of a query.
+pub struct EmitChanges<'a> {
+    /// The tokens of the query before it.
+    pub query: &'a [TokenWithSpan],
+    /// Where they begin.
+    pub from: ChangesFrom,
+}
+
+/// The query and its EMIT CHANGES, if it ends so.
+pub fn split<'a>(
+    source: &Source<'_>,
+    tokens: &'a [TokenWithSpan],
+) -> Result<Option<EmitChanges<'a>>> {
     let is_query = tokens.first().and_then(word).as_deref() == Some("SELECT");
     let is_emit = |pair: &[TokenWithSpan]| {
         word(&pair[0]).as_deref() == Some("EMIT") && word(&pair[1]).as_deref() == Some("CHANGES")
@@ -29,14 +49,50 @@ pub fn split(tokens: &[TokenWithSpan]) -> Result<Option<&[TokenWithSpan]>> {
     let Some(at) = tokens.windows(2).position(is_emit).filter(|_| is_query) else {
         return Ok(None);
     };
-    match tokens[at + 2..].iter().find(|token| token.token != Token::EOF) {
-        None => Ok(Some(&tokens[..at])),
+    let (query, options) = (&tokens[..at], &tokens[at + 2..]);
+    match options.iter().find(|token| token.token != Token::EOF) {
+        None => Ok(Some(EmitChanges { query, from: ChangesFrom::Rows })),
         Some(next) if word(next).as_deref() == Some("WITH") => {
-            Err(Error::unsupported("options of EMIT CHANGES are not supported"))
+            let mut parser = source.parser(options);
+            let from = parse_options(&mut parser);
+            let from = from.map_err(|error| source.parser_error(error, options))?;
+            Ok(Some(EmitChanges { query, from }))
         }
         // Of a subquery, or no end of a query at all.
         Some(_) => Ok(None),
     }
+}
+
+/// `WITH (snapshot = false)`: where the changes begin.
+fn parse_options(parser: &mut Parser<'_>) -> std::result::Result<ChangesFrom, ParserError> {
+    let mut from = ChangesFrom::Rows;
+    expect_word(parser, "WITH")?;
+    parser.expect_token(&Token::LParen)?;
+    loop {
+        let name = parser.parse_identifier()?;
+        let mut is_on = true;
+        if parser.consume_token(&Token::Eq) {
+            is_on = take_word(parser, "TRUE");
+            if !is_on {
+                expect_word(parser, "FALSE")?;
+            }
+        }
+        match (fold(&name).as_str(), is_on) {
+            ("snapshot", true) => from = ChangesFrom::Rows,
+            ("snapshot", false) => from = ChangesFrom::Now,
+            ("progress", false) => {}
+            (name, _) => {
+                let message = format!("option \"{name}\" of EMIT CHANGES is not supported");
+                return Err(ParserError::ParserError(message));
+            }
+        }
+        if !parser.consume_token(&Token::Comma) {
+            break;
+        }
+    }
+    parser.expect_token(&Token::RParen)?;
+    expect_end(parser)?;
+    Ok(from)
 }
 
 /// 0A000 for EMIT CHANGES and EMIT ON WINDOW CLOSE anywhere else: they would be read as an alias.
@@ -53,7 +109,7 @@ pub fn refuse(tokens: &[TokenWithSpan]) -> Result<()> {
 }
 
 /// Makes a query read changes.
-pub fn follow(query: &mut ast::Query) -> Result<()> {
+pub fn follow(query: &mut ast::Query, from: ChangesFrom) -> Result<()> {
     let is_plain = query.with.is_none()
         && query.order_by.is_none()
         && query.fetch.is_none()
@@ -73,7 +129,7 @@ pub fn follow(query: &mut ast::Query) -> Result<()> {
     if !relation.joins.is_empty() {
         return Err(unsupported("a join"));
     }
-    follow_table(&mut relation.relation)?;
+    follow_table(&mut relation.relation, from)?;
     for name in [CHANGE_TIME, CHANGE_DIFF] {
         if !select.projection.iter().any(|item| names(item, name)) {
             let column = ast::Expr::Identifier(Ident::new(name));
@@ -104,7 +160,7 @@ fn names(item: &SelectItem, name: &str) -> bool {
 }
 
 /// Puts the name of a table's changes in the place of its own, which becomes its alias.
-fn follow_table(relation: &mut ast::TableFactor) -> Result<()> {
+fn follow_table(relation: &mut ast::TableFactor, from: ChangesFrom) -> Result<()> {
     let ast::TableFactor::Table { name, alias, args: None, .. } = relation else {
         return Err(unsupported("other than one table"));
     };
@@ -119,7 +175,11 @@ fn follow_table(relation: &mut ast::TableFactor) -> Result<()> {
         }
     }
     let quoted = |text: &str| ObjectNamePart::Identifier(Ident::with_quote('"', text));
-    *name = ObjectName(vec![quoted(CHANGES_SCHEMA), quoted(&table)]);
+    let schema = match from {
+        ChangesFrom::Rows => CHANGES_SCHEMA,
+        ChangesFrom::Now => CHANGES_FROM_NOW_SCHEMA,
+    };
+    *name = ObjectName(vec![quoted(schema), quoted(&table)]);
     alias.get_or_insert_with(|| ast::TableAlias {
         explicit: true,
         name: Ident::with_quote('"', &table),

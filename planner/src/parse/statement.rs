@@ -165,9 +165,11 @@ fn parse_one(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statement>
         .filter(|token| !matches!(token.token, Token::Whitespace(_)))
         .cloned()
         .collect();
-    let query = emit::split(&tokens)?.map(<[TokenWithSpan]>::to_vec);
-    let is_emit = query.is_some();
-    let tokens = query.unwrap_or(tokens);
+    let emit = emit::split(source, &tokens)?.map(|emit| (emit.from, emit.query.to_vec()));
+    let (changes_from, tokens) = match emit {
+        Some((from, query)) => (Some(from), query),
+        None => (None, tokens),
+    };
     let words: Vec<String> =
         tokens.iter().take(6).map(|token| word(token).unwrap_or_default()).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -199,8 +201,8 @@ fn parse_one(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statement>
         },
     };
     let mut kind = evaluate_execute(kind)?;
-    if is_emit && let StatementKind::Query(query) = &mut kind {
-        emit::follow(query)?;
+    if let (Some(from), StatementKind::Query(query)) = (changes_from, &mut kind) {
+        emit::follow(query, from)?;
     }
     let start = tokens.first().map_or(1, |token| source.position(token.span.start)) - 1;
     Ok(Statement { sql: source.text(&tokens).to_owned(), start, kind: Arc::new(kind) })

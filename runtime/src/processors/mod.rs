@@ -29,7 +29,7 @@ pub use limit::limit;
 pub use lookup_join::{LookupJoinSpec, lookup_join};
 pub use project::project;
 pub use sliding_window::{SlidingWindowSpec, sliding_window};
-pub use table_changes::table_changes;
+pub use table_changes::{ChangesFrom, table_changes};
 pub use table_scan::table_scan;
 pub use table_sink::{TableSinkSpec, table_sink};
 pub use union::union;

@@ -1,5 +1,5 @@
-//! `table_changes`: an endless source of a table's rows as they are at the start, then of every change
-//! committed after that, each with the number of its commit and 1 or −1.
+//! `table_changes`: an endless source of a table's rows as they are at the start, if they are wanted, then
+//! of every change committed after that, each with the number of its commit and 1 or −1.
 //! It asks for changes whenever it is called; between two calls they wait in the table's journals,
 //! and their bound ends it. It has no state to save: only clients read it, no job.
 
@@ -29,9 +29,22 @@ const BATCH_ROWS: usize = 8_192;
 /// The columns that follow those of the table: time and diff.
 const ADDED: [&str; 2] = [CHANGE_TIME, CHANGE_DIFF];
 
+/// Where the changes of a table begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangesFrom {
+    /// With the rows that are there, as if they came at the start.
+    Rows,
+    /// With the first change after the start.
+    Now,
+}
+
 /// A source of the changes of a table. `projection` are positions among the columns that users see of
 /// the table, with `_time` and `_diff` behind them. One instance.
-pub fn table_changes(table: Arc<Table>, projection: Vec<usize>) -> Arc<dyn ProcessorSupplier> {
+pub fn table_changes(
+    table: Arc<Table>,
+    from: ChangesFrom,
+    projection: Vec<usize>,
+) -> Arc<dyn ProcessorSupplier> {
     let all = table.schema().fields();
     let visible = all.len() - usize::from(table.record().has_hidden_key);
     let number = |name| Arc::new(Field::new(name, DataType::Int64, false));
@@ -52,6 +65,7 @@ pub fn table_changes(table: Arc<Table>, projection: Vec<usize>) -> Arc<dyn Proce
         make: move || {
             Ok(Box::new(TableChanges {
                 table: Arc::clone(&table),
+                from,
                 columns: columns.clone(),
                 reader: None,
                 lanes: VecDeque::new(),
@@ -63,6 +77,7 @@ pub fn table_changes(table: Arc<Table>, projection: Vec<usize>) -> Arc<dyn Proce
 
 struct TableChanges {
     table: Arc<Table>,
+    from: ChangesFrom,
     /// The columns to emit, of those that are read.
     columns: Vec<usize>,
     /// `None` but for instance 0; the others emit nothing.
@@ -98,7 +113,9 @@ impl Processor for TableChanges {
     fn init(&mut self, context: &ProcessorContext) -> Result<()> {
         if context.index == 0 {
             let (reader, view) = self.table.follow()?;
-            self.lanes = self.table.scan(&view, None, 1)?.into();
+            if self.from == ChangesFrom::Rows {
+                self.lanes = self.table.scan(&view, None, 1)?.into();
+            }
             self.reader = Some(reader);
         }
         Ok(())
@@ -156,7 +173,16 @@ mod tests {
     }
 
     fn source(grid: &Arc<Grid>, table: &Arc<Table>, index: usize) -> Box<dyn Processor> {
-        let supplier = table_changes(Arc::clone(table), vec![1, 3]);
+        source_from(ChangesFrom::Rows, grid, table, index)
+    }
+
+    fn source_from(
+        from: ChangesFrom,
+        grid: &Arc<Grid>,
+        table: &Arc<Table>,
+        index: usize,
+    ) -> Box<dyn Processor> {
+        let supplier = table_changes(Arc::clone(table), from, vec![1, 3]);
         assert_eq!(supplier.describe(), "changes(t: b, _diff)");
         let mut processor = supplier.create(2).unwrap().remove(index);
         let context = ProcessorContext { index, parallelism: 2, ..testing::context(grid) };
@@ -196,6 +222,18 @@ mod tests {
         table.write(&KeyedWrite::Delete { key: vec![Datum::Int(2)] }).unwrap();
         assert_eq!(emitted(processor.as_mut(), Outbox::new(8)), changes(&[20], &[-1]));
         assert_eq!(emitted(processor.as_mut(), Outbox::new(8)), changes(&[], &[]));
+    }
+
+    #[test]
+    fn from_now_on_means_without_the_rows_that_are_there() {
+        let grid = grid();
+        let record = TableRecord::new("t", bigint_schema(&["a", "b"]), &[0]);
+        let table = grid.create_table(record).unwrap();
+        put(&table, 1, 10);
+        let mut processor = source_from(ChangesFrom::Now, &grid, &table, 0);
+        put(&table, 1, 11);
+        let all = emitted(processor.as_mut(), Outbox::new(8));
+        assert_eq!(all, changes(&[10, 11], &[-1, 1]));
     }
 
     #[test]
