@@ -165,6 +165,8 @@ fn parse_one(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statement>
         .filter(|token| !matches!(token.token, Token::Whitespace(_)))
         .cloned()
         .collect();
+    // The text is the statement's name in the cache of plans: all of it.
+    let sql = source.text(&tokens).to_owned();
     let emit = emit::split(source, &tokens)?.map(|emit| (emit.from, emit.query.to_vec()));
     let (changes_from, tokens) = match emit {
         Some((from, query)) => (Some(from), query),
@@ -205,7 +207,7 @@ fn parse_one(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statement>
         emit::follow(query, from)?;
     }
     let start = tokens.first().map_or(1, |token| source.position(token.span.start)) - 1;
-    Ok(Statement { sql: source.text(&tokens).to_owned(), start, kind: Arc::new(kind) })
+    Ok(Statement { sql, start, kind: Arc::new(kind) })
 }
 
 /// The statements that sqlparser does not know, or knows otherwise; `None` for all others.
