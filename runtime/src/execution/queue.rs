@@ -1,5 +1,8 @@
 //! `Queue`: the bounded memory between two tasklets, one writer and one reader. A full queue pushes
 //! back; a closed one swallows, because its reader needs nothing more.
+//!
+//! It is bounded in items and in rows. A barrier waits behind all that stands in the queues, so the
+//! rows are what a snapshot takes at least; the items let small batches pile up and be joined.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -10,6 +13,9 @@ use super::{
     signal::Signal,
 };
 use crate::item::Item;
+
+/// Rows with which a queue is full: some milliseconds of work, several times what a batch has.
+const ROWS_MAX: usize = 32_768;
 
 /// Items on their way from one tasklet to another. Batches are large, so a short uncontended lock
 /// for each costs nothing beside the rows; the signals are raised outside it.
@@ -27,6 +33,8 @@ pub struct Queue {
 #[derive(Debug, Default)]
 struct State {
     items: VecDeque<Item>,
+    /// Of all items.
+    rows: usize,
     /// Of their rows.
     bytes: usize,
     /// The reader has ended.
@@ -63,10 +71,11 @@ impl Queue {
         if state.is_closed {
             return Pushed::Closed;
         }
-        if state.items.len() >= self.capacity {
+        if self.is_full(&state) {
             return Pushed::Full(item);
         }
         let was_empty = state.items.is_empty();
+        state.rows += rows_of(&item);
         state.items.push_back(item);
         state.bytes += bytes;
         drop(state);
@@ -82,9 +91,10 @@ impl Queue {
     /// Takes the oldest item. The reader's side.
     pub fn pop(&self) -> Option<Item> {
         let mut state = self.state.lock();
-        let was_full = state.items.len() >= self.capacity;
+        let was_full = self.is_full(&state);
         let item = state.items.pop_front();
         let bytes = item.as_ref().map_or(0, item_bytes);
+        state.rows -= item.as_ref().map_or(0, rows_of);
         state.bytes -= bytes;
         drop(state);
         if bytes > 0 {
@@ -101,6 +111,7 @@ impl Queue {
         let mut state = self.state.lock();
         state.is_closed = true;
         let _freed = std::mem::take(&mut state.items);
+        state.rows = 0;
         let bytes = std::mem::take(&mut state.bytes);
         drop(state);
         self.memory.add(-(bytes as i64));
@@ -117,14 +128,32 @@ impl Queue {
         self.state.lock().items.len()
     }
 
+    /// Items it holds at most.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// How full it is, from 0 to 1.
+    pub fn fill(&self) -> f64 {
+        let state = self.state.lock();
+        let (items, rows) = (state.items.len(), state.rows);
+        (items as f64 / self.capacity as f64).max(rows as f64 / ROWS_MAX as f64).min(1.0)
+    }
+
+    fn is_full(&self, state: &State) -> bool {
+        state.items.len() >= self.capacity || state.rows >= ROWS_MAX
+    }
+
     /// Bytes of the rows waiting.
     pub fn queued_bytes(&self) -> usize {
         self.state.lock().bytes
     }
+}
 
-    /// Items it holds at most.
-    pub fn capacity(&self) -> usize {
-        self.capacity
+fn rows_of(item: &Item) -> usize {
+    match item {
+        Item::Batch(batch) => batch.len(),
+        Item::Watermark(_) | Item::Barrier(_) | Item::Done => 0,
     }
 }
 
@@ -133,6 +162,10 @@ mod tests {
     use crossbeam_utils::sync::Parker;
 
     use super::*;
+    use crate::{
+        delta::DeltaBatch,
+        testing::{bigint_batch, bigint_schema},
+    };
 
     fn queue(capacity: usize) -> (Queue, Arc<Signal>, Arc<Signal>) {
         let signal = || Arc::new(Signal::new(Parker::new().unparker().clone()));
@@ -153,6 +186,20 @@ mod tests {
         assert_eq!(queue.pop(), Some(Item::Done));
         assert!(writer.take(0), "the writer hears of the room");
         assert_eq!(queue.pop(), None);
+    }
+
+    #[test]
+    fn a_queue_is_full_of_rows_long_before_it_is_full_of_items() {
+        let (queue, _reader, writer) = queue(100);
+        let values: Vec<i64> = (0..ROWS_MAX as i64).collect();
+        let batch = bigint_batch(&bigint_schema(&["v"]), &[&values]);
+        let batch = || Item::Batch(DeltaBatch::insertions(batch.clone()));
+        assert_eq!(queue.push(batch()), Pushed::Taken);
+        assert_eq!(queue.push(Item::Done), Pushed::Full(Item::Done), "nothing overtakes the rows");
+        assert_eq!((queue.fill(), writer.take(0)), (1.0, false));
+        assert_eq!(queue.pop(), Some(batch()));
+        assert!(writer.take(0), "the writer hears of the room");
+        assert_eq!((queue.push(Item::Done), queue.fill()), (Pushed::Taken, 0.01));
     }
 
     #[test]

@@ -153,8 +153,8 @@ impl VertexGauge {
         let state_bytes = self.instances.iter().map(|one| one.state_bytes.load(Ordering::Relaxed));
         let busy = self.instances.iter().map(|one| one.busy.load(Ordering::Relaxed) as u32);
         let calls = self.instances.iter().map(|one| one.longest_call.load(Ordering::Relaxed));
-        let queued: usize = self.inputs.iter().map(|queue| queue.queued()).sum();
-        let capacity: usize = self.inputs.iter().map(|queue| queue.capacity()).sum();
+        let fill: f64 = self.inputs.iter().map(|queue| queue.fill()).sum();
+        let queue_count = self.inputs.len().max(1) as f64;
         let watermarks = self.instances.iter().map(|one| one.watermark.load(Ordering::Relaxed));
         VertexStats {
             vertex: self.vertex.clone(),
@@ -164,7 +164,7 @@ impl VertexGauge {
             rows_out: sum(|one| &one.rows_out),
             rows_in_per_s: sum(|one| &one.rows_in_per_s),
             rows_out_per_s: sum(|one| &one.rows_out_per_s),
-            queue_fill: (queued * 1000).checked_div(capacity).unwrap_or(0) as u32,
+            queue_fill: (fill * 1000.0 / queue_count) as u32,
             busy: busy.max().unwrap_or(0),
             longest_call_nanos: calls.max().unwrap_or(0),
             state_bytes: state_bytes.sum::<i64>().max(0) as u64,
