@@ -5,12 +5,13 @@
 //!   key columns ──▶ ids ──▶ counts[id] += w, sums[id] += w·x …
 //!       [7, 3, 7]    [0, 1, 0]
 //! ```
-//! One integer key (any width, dates and timestamps too) goes through a table of its own, everything
-//! else through Arrow's row encoding. The hash in here never leaves the process: which *partition* a
+//! One integer key (any width, dates and timestamps too) is looked up as it is, everything else by
+//! Arrow's row encoding. The hash in here never leaves the process: which *partition* a
 //! key belongs to is `storage::partition`'s and is computed from the columns when state is saved.
 
 mod integer_keys;
 mod row_keys;
+mod slot_table;
 
 use arrow::{array::ArrayRef, datatypes::DataType};
 
@@ -19,6 +20,10 @@ use crate::{Error, Result};
 
 /// No id.
 pub const NO_ID: u32 = u32::MAX;
+
+/// Slots that move for each row that comes while a table grows: enough that it has moved long before
+/// it is full again.
+const MOVES_PER_ROW: usize = 4;
 
 /// Key columns → dense ids; see the module text.
 pub struct KeyedMap {

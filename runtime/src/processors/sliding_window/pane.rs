@@ -16,7 +16,6 @@ use crate::{
     delta::Weight,
     processor::Done,
     processors::accumulators::{Aggregate, StateColumn},
-    state::keyed_map::NO_ID,
 };
 
 /// Panes with a slot map at a time. Event time is nearly sorted: two serve almost every row; more
@@ -103,7 +102,8 @@ struct Derived {
     entry: usize,
 }
 
-/// Key id → slot in one pane; [`NO_ID`] where the pane has none.
+/// Key id → slot in one pane, plus one; 0 where the pane has none. Zeros come fresh from the system
+/// and cost nothing until they are touched.
 type SlotMap = Vec<u32>;
 
 /// The slot maps of the panes that rows fall into now.
@@ -135,16 +135,16 @@ impl Pane {
         keys: &mut WindowKeys,
         slots: &mut Vec<u32>,
     ) {
-        map.resize(keys.len().max(map.len()), NO_ID);
+        map.resize(keys.len().max(map.len()), 0);
         slots.clear();
         slots.extend(ids.iter().map(|&id| {
             let slot = &mut map[id as usize];
-            if *slot == NO_ID {
-                *slot = self.ids.len() as u32;
+            if *slot == 0 {
                 self.ids.push(id);
+                *slot = self.ids.len() as u32;
                 keys.enter(id);
             }
-            *slot
+            *slot - 1
         }));
         if self.dirty.is_saved() {
             slots.iter().for_each(|&slot| self.dirty.touch(slot));
@@ -235,12 +235,12 @@ impl SlotMaps {
                     let oldest = *oldest;
                     self.close(oldest, ids_of(oldest));
                 }
-                let mut map = self.spare.pop().unwrap_or_default();
                 let ids = ids_of(number);
                 let len = ids.iter().max().map_or(0, |&id| id as usize + 1);
-                map.resize(len.max(map.len()), NO_ID);
+                let mut map = self.spare.pop().unwrap_or_else(|| vec![0; len]);
+                map.resize(len.max(map.len()), 0);
                 for (slot, &id) in ids.iter().enumerate() {
-                    map[id as usize] = slot as u32;
+                    map[id as usize] = slot as u32 + 1;
                 }
                 (number, map)
             }
@@ -256,7 +256,7 @@ impl SlotMaps {
         let Some((_, mut map)) = found.and_then(|position| self.open.remove(position)) else {
             return;
         };
-        ids.iter().for_each(|&id| map[id as usize] = NO_ID);
+        ids.iter().for_each(|&id| map[id as usize] = 0);
         if self.spare.len() < OPEN_MAPS_MAX {
             self.spare.push(map);
         }

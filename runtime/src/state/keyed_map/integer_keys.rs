@@ -1,6 +1,6 @@
-//! `IntegerKeys`: one integer key column → ids, by linear probing over `(key, id)` slots.
-//! Key and id share a cache line, and a batch is probed without a branch, so that the misses of
-//! many rows overlap; only rows not found near their home slot are looked at one by one.
+//! `IntegerKeys`: one integer key column → ids; the key is its token in the [`SlotTable`].
+//! A batch is probed without a branch; only rows not found near their home slot are looked at one
+//! by one.
 
 use std::sync::Arc;
 
@@ -11,15 +11,8 @@ use arrow::{
     datatypes::{DataType, Int64Type},
 };
 
-use super::NO_ID;
+use super::{MOVES_PER_ROW, NO_ID, slot_table::SlotTable};
 use crate::Result;
-
-/// Odd, with well-mixed bits (the golden ratio's fraction).
-const MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15;
-const SLOTS_MIN: usize = 64;
-/// Load up to 5/8 keeps the expected distance from home below two slots.
-const LOAD_NUMERATOR: usize = 5;
-const LOAD_DENOMINATOR: usize = 8;
 
 /// Whether a column of this type is served here.
 pub(super) fn is_integer(data_type: &DataType) -> bool {
@@ -32,28 +25,16 @@ pub(super) fn is_integer(data_type: &DataType) -> bool {
 
 pub(super) struct IntegerKeys {
     data_type: DataType,
-    /// A power of two of them.
-    slots: Vec<Slot>,
+    table: SlotTable,
     /// By id; unused for the null key.
     keys: Vec<i64>,
     /// The id of the null key, [`NO_ID`] until it is seen.
     null_id: u32,
-    seed: u64,
 }
-
-/// A key and its id; [`NO_ID`] in an empty slot.
-#[derive(Clone, Copy)]
-struct Slot {
-    key: i64,
-    id: u32,
-}
-
-const EMPTY: Slot = Slot { key: 0, id: NO_ID };
 
 impl IntegerKeys {
     pub(super) fn new(data_type: DataType, seed: u64) -> Self {
-        let slots = vec![EMPTY; SLOTS_MIN];
-        Self { data_type, slots, keys: Vec::new(), null_id: NO_ID, seed }
+        Self { data_type, table: SlotTable::new(seed), keys: Vec::new(), null_id: NO_ID }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -61,12 +42,13 @@ impl IntegerKeys {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.slots.capacity() * size_of::<Slot>() + self.keys.capacity() * size_of::<i64>()
+        self.table.bytes() + self.keys.capacity() * size_of::<i64>()
     }
 
     pub(super) fn ids_of(&mut self, column: &ArrayRef, ids: &mut Vec<u32>) -> Result<()> {
         let column = widened(column)?;
         let values: &[i64] = column.values();
+        self.table.move_on(values.len() * MOVES_PER_ROW);
         match column.nulls().filter(|nulls| nulls.null_count() > 0) {
             None => self.ids_of_values(values, ids),
             Some(nulls) => self.ids_of_nullable(values, nulls, ids),
@@ -75,13 +57,7 @@ impl IntegerKeys {
     }
 
     fn ids_of_values(&mut self, values: &[i64], ids: &mut Vec<u32>) {
-        let mask = self.slots.len() - 1;
-        ids.extend(values.iter().map(|&key| {
-            let home = self.home_of(key, mask);
-            let (first, second) = (self.slots[home], self.slots[(home + 1) & mask]);
-            let second_id = if second.key == key { second.id } else { NO_ID };
-            if first.key == key { first.id } else { second_id }
-        }));
+        ids.extend(values.iter().map(|&key| self.table.near(key as u64)));
         for (id, &key) in ids.iter_mut().zip(values) {
             if *id == NO_ID {
                 *id = self.find_or_insert(key);
@@ -96,31 +72,13 @@ impl IntegerKeys {
         }
     }
 
-    #[inline]
-    fn home_of(&self, key: i64, mask: usize) -> usize {
-        let product = u128::from(key as u64 ^ self.seed) * u128::from(MULTIPLIER);
-        ((product >> 64) as u64 ^ product as u64) as usize & mask
-    }
-
     fn find_or_insert(&mut self, key: i64) -> u32 {
-        let mask = self.slots.len() - 1;
-        let mut position = self.home_of(key, mask);
-        loop {
-            let slot = self.slots[position];
-            if slot.id == NO_ID {
-                break;
-            }
-            if slot.key == key {
-                return slot.id;
-            }
-            position = (position + 1) & mask;
+        if let Some(id) = self.table.find(key as u64, |_| true) {
+            return id;
         }
         let id = self.keys.len() as u32;
-        self.slots[position] = Slot { key, id };
         self.keys.push(key);
-        if self.keys.len() * LOAD_DENOMINATOR > self.slots.len() * LOAD_NUMERATOR {
-            self.rebuild(self.slots.len() * 2);
-        }
+        self.table.insert(key as u64, id);
         id
     }
 
@@ -130,22 +88,6 @@ impl IntegerKeys {
             self.keys.push(0);
         }
         self.null_id
-    }
-
-    fn rebuild(&mut self, slot_count: usize) {
-        self.slots.clear();
-        self.slots.resize(slot_count, EMPTY);
-        let mask = slot_count - 1;
-        for (id, &key) in self.keys.iter().enumerate() {
-            if id as u32 == self.null_id {
-                continue;
-            }
-            let mut position = self.home_of(key, mask);
-            while self.slots[position].id != NO_ID {
-                position = (position + 1) & mask;
-            }
-            self.slots[position] = Slot { key, id: id as u32 };
-        }
     }
 
     pub(super) fn column_of(&self, ids: &[u32]) -> Result<ArrayRef> {
@@ -165,11 +107,7 @@ impl IntegerKeys {
         if self.null_id != NO_ID {
             self.null_id = new_ids[self.null_id as usize];
         }
-        let slot_count = (self.keys.len() * LOAD_DENOMINATOR / LOAD_NUMERATOR + 1)
-            .next_power_of_two()
-            .max(SLOTS_MIN);
-        self.slots = Vec::new();
-        self.rebuild(slot_count);
+        self.table.renumber(new_ids, self.keys.len());
     }
 }
 

@@ -9,9 +9,8 @@ use arrow::{
     row::{RowConverter, Rows, SortField},
 };
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
 
-use super::NO_ID;
+use super::{MOVES_PER_ROW, NO_ID, slot_table::SlotTable};
 use crate::Result;
 
 pub(super) struct RowKeys {
@@ -19,13 +18,11 @@ pub(super) struct RowKeys {
     /// The encoded batch at hand; kept for its memory.
     rows: Rows,
     /// Ids, found by the hash of their bytes.
-    table: HashTable<u32>,
+    table: SlotTable,
     /// Encoded keys, one after the other.
     arena: Vec<u8>,
     /// By id: where its bytes end in `arena`; they begin where those before end.
     ends: Vec<usize>,
-    /// By id.
-    hashes: Vec<u64>,
     state: FixedState,
 }
 
@@ -36,10 +33,9 @@ impl RowKeys {
         Ok(Self {
             rows: converter.empty_rows(0, 0),
             converter,
-            table: HashTable::new(),
+            table: SlotTable::new(seed),
             arena: Vec::new(),
             ends: Vec::new(),
-            hashes: Vec::new(),
             state: FixedState::with_seed(seed),
         })
     }
@@ -50,8 +46,8 @@ impl RowKeys {
 
     pub(super) fn bytes(&self) -> usize {
         self.arena.capacity()
-            + (self.ends.capacity() + self.hashes.capacity()) * size_of::<u64>()
-            + self.table.allocation_size()
+            + self.ends.capacity() * size_of::<usize>()
+            + self.table.bytes()
             + self.rows.size()
     }
 
@@ -59,21 +55,18 @@ impl RowKeys {
         let columns: Vec<_> = columns.iter().map(canonical).collect();
         self.rows.clear();
         self.converter.append(&mut self.rows, &columns)?;
+        self.table.move_on(self.rows.num_rows() * MOVES_PER_ROW);
         for row in self.rows.iter() {
             let bytes = row.as_ref();
             let hash = self.state.hash_one(bytes);
-            let (arena, ends, hashes) = (&self.arena, &self.ends, &self.hashes);
-            let is_equal =
-                |&id: &u32| hashes[id as usize] == hash && bytes_of(arena, ends, id) == bytes;
-            let id = match self.table.find(hash, is_equal) {
-                Some(&id) => id,
+            let (arena, ends) = (&self.arena, &self.ends);
+            let id = match self.table.find(hash, |id| bytes_of(arena, ends, id) == bytes) {
+                Some(id) => id,
                 None => {
                     let id = ends.len() as u32;
                     self.arena.extend_from_slice(bytes);
                     self.ends.push(self.arena.len());
-                    self.hashes.push(hash);
-                    let hashes = &self.hashes;
-                    self.table.insert_unique(hash, id, |&id| hashes[id as usize]);
+                    self.table.insert(hash, id);
                     id
                 }
             };
@@ -89,18 +82,13 @@ impl RowKeys {
     }
 
     pub(super) fn retain(&mut self, new_ids: &[u32]) {
-        let mut arena = Vec::new();
-        let (mut ends, mut hashes) = (Vec::new(), Vec::new());
+        let (mut arena, mut ends) = (Vec::new(), Vec::new());
         for (id, _) in new_ids.iter().enumerate().filter(|(_, new_id)| **new_id != NO_ID) {
             arena.extend_from_slice(bytes_of(&self.arena, &self.ends, id as u32));
             ends.push(arena.len());
-            hashes.push(self.hashes[id]);
         }
-        self.table = HashTable::with_capacity(ends.len());
-        for (id, &hash) in hashes.iter().enumerate() {
-            self.table.insert_unique(hash, id as u32, |&id| hashes[id as usize]);
-        }
-        (self.arena, self.ends, self.hashes) = (arena, ends, hashes);
+        self.table.renumber(new_ids, ends.len());
+        (self.arena, self.ends) = (arena, ends);
     }
 }
 
