@@ -1,12 +1,15 @@
 //! JSON of 200 B from a real broker (4 topic partitions, pre-filled) into a table: filter, HOP count,
-//! TUMBLE max. Messages a CPU-second of our server; the broker's CPU is not counted. Flink and
-//! Hazelcast are not run: Flink's figures are quoted. DuckDB must find the same rows before a time counts.
+//! TUMBLE max; and into another topic, exactly once with a snapshot every second: a projection.
+//! Messages a CPU-second of our server; the broker's CPU is not counted. Flink and Hazelcast are not
+//! run: Flink's figures are quoted. DuckDB must find the same rows, and a `read_committed` consumer
+//! every message once, before a time counts.
 
 use std::{path::PathBuf, process::Command, time::Duration};
 
 use rdkafka::{
-    ClientConfig,
-    error::RDKafkaErrorCode,
+    ClientConfig, Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
     producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer},
 };
 use tidewater_bench::{
@@ -108,24 +111,12 @@ fn main() -> Result<()> {
     fill(broker.port, count)?;
     let mut judge = Peer::start(Engine::DuckDb)?;
     judge.query(&EVENTS.replace("{count}", &count.to_string()))?;
-    report::head(&format!(
-        "Kafka JSON, {count} messages of 200 B, 4 topic partitions, into a table"
-    ));
+    report::head(&format!("Kafka JSON, {count} messages of 200 B, 4 topic partitions"));
     for work in WORKS {
-        let ours = Tidewater::start(None, &[])?;
-        let wire = Wire::connect(ours.port)?;
-        wire.run(&format!(
-            "CREATE MAPPING trades (id BIGINT, k BIGINT, price BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '2' SECOND) \
-             TYPE Kafka OPTIONS ('bootstrap.servers' = '127.0.0.1:{}', 'valueFormat' = 'json-flat', \
-             'auto.offset.reset' = 'earliest', 'end_offset' = 'latest', 'idle_timeout' = '60 s')",
-            broker.port
-        ))?;
+        let (ours, wire) = start(&broker)?;
         wire.run(&format!("CREATE TABLE t {}", work.table))?;
-        let cpu = ours.cpu_seconds()?;
-        wire.run(&format!("CREATE JOB work AS SINK INTO t {}", work.query))?;
-        let done = "SELECT status = 'COMPLETED' FROM sys.jobs WHERE name = 'work'";
-        wire.until_true(done, Duration::from_secs(300))?;
-        let cpu = ours.cpu_seconds()? - cpu;
+        let job = format!("CREATE JOB work AS SINK INTO t {}", work.query);
+        let cpu = run_job(&ours, &wire, &job)?;
         let output = std::env::temp_dir().join(format!("tidewater-bench-{}.csv", broker.port));
         wire.copy_out("COPY (SELECT * FROM t) TO STDOUT (FORMAT csv)", &output)?;
         let same = judge.assert_same_rows(&output, work.columns, work.answer);
@@ -142,7 +133,99 @@ fn main() -> Result<()> {
         });
         report::remark(&format!("{} rows in the table", wire.value("SELECT count(*) FROM t")?));
     }
+    topic_to_topic(&broker, count)
+}
+
+/// A server that knows the topic.
+fn start(broker: &Broker) -> Result<(Tidewater, Wire)> {
+    let ours = Tidewater::start(None, &[])?;
+    let wire = Wire::connect(ours.port)?;
+    wire.run(&format!(
+        "CREATE MAPPING trades (id BIGINT, k BIGINT, price BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '2' SECOND) \
+         TYPE Kafka OPTIONS ('bootstrap.servers' = '127.0.0.1:{}', 'valueFormat' = 'json-flat', \
+         'auto.offset.reset' = 'earliest', 'end_offset' = 'latest', 'idle_timeout' = '60 s')",
+        broker.port
+    ))?;
+    Ok((ours, wire))
+}
+
+/// Runs the job `work` to its end; the server's CPU-seconds.
+fn run_job(ours: &Tidewater, wire: &Wire, create_job: &str) -> Result<f64> {
+    let before = ours.cpu_seconds()?;
+    wire.run(create_job)?;
+    let over = "SELECT status IN ('COMPLETED', 'FAILED') FROM sys.jobs WHERE name = 'work'";
+    wire.until_true(over, Duration::from_secs(300))?;
+    let outcome = wire.value("SELECT status || coalesce(': ' || last_error, '') FROM sys.jobs")?;
+    if outcome != "COMPLETED" {
+        return Err(outcome.into());
+    }
+    Ok(ours.cpu_seconds()? - before)
+}
+
+/// A projection from the topic into another one, exactly once; every message must be there once.
+fn topic_to_topic(broker: &Broker, count: u64) -> Result<()> {
+    broker.tool(&["topic", "prices", "4"])?;
+    let (ours, wire) = start(broker)?;
+    wire.run(&format!(
+        "CREATE MAPPING prices (id BIGINT, k BIGINT, price BIGINT, ts TIMESTAMP) TYPE Kafka \
+         OPTIONS ('bootstrap.servers' = '127.0.0.1:{}', 'valueFormat' = 'json-flat')",
+        broker.port
+    ))?;
+    let job = "CREATE JOB work OPTIONS ('processingGuarantee' = 'exactlyOnce', 'snapshotIntervalMillis' = '1000') \
+               AS INSERT INTO prices SELECT id, k, price, ts FROM trades";
+    let cpu = run_job(&ours, &wire, job)?;
+    each_id_is_there_once(broker.port, "prices", count)?;
+    report::line(&Line {
+        work: "into a topic, exactly once".to_owned(),
+        ours: count as f64 / cpu,
+        peer: Some((152e3, "Flink, not run".to_owned())),
+        unit: "msg/cpu-s",
+        is_less_better: false,
+        cpu_seconds: cpu,
+        rss_bytes: ours.rss_bytes()?,
+    });
+    let snapshots = wire.value("SELECT coalesce(last_snapshot_id, 0) FROM sys.jobs")?;
+    report::remark(&format!("every id once for a read_committed consumer; {snapshots} snapshots"));
     Ok(())
+}
+
+/// Reads a topic of four partitions to its end as a `read_committed` consumer does.
+fn each_id_is_there_once(port: u16, topic: &str, count: u64) -> Result<()> {
+    const PARTITIONS: i32 = 4;
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", format!("127.0.0.1:{port}"))
+        .set("group.id", "judge")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .set("enable.auto.commit", "false")
+        .create()?;
+    let mut all = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        all.add_partition_offset(topic, partition, Offset::Beginning)?;
+    }
+    consumer.assign(&all)?;
+    let mut is_there = vec![false; count as usize];
+    let (mut found, mut ended) = (0, 0);
+    while ended < PARTITIONS {
+        let message = match consumer.poll(Duration::from_secs(30)) {
+            Some(Ok(message)) => message,
+            Some(Err(KafkaError::PartitionEOF(_))) => {
+                ended += 1;
+                continue;
+            }
+            Some(Err(error)) => return Err(error.into()),
+            None => return Err(format!("topic {topic} does not end").into()),
+        };
+        let text = std::str::from_utf8(message.payload().ok_or("a message without a value")?)?;
+        let id = text.split_once("\"id\":").and_then(|(_, rest)| rest.split([',', '}']).next());
+        let id: usize = id.ok_or_else(|| format!("no id in {text}"))?.trim().parse()?;
+        let seen = is_there.get_mut(id).ok_or_else(|| format!("id {id} was never sent"))?;
+        if std::mem::replace(seen, true) {
+            return Err(format!("id {id} is there twice").into());
+        }
+        found += 1;
+    }
+    if found == count { Ok(()) } else { Err(format!("{found} of {count} ids").into()) }
 }
 
 /// Sends JSON of about 200 B in order of event time, in turn to the four topic partitions.
