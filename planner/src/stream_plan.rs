@@ -11,7 +11,7 @@ use arrow::array::RecordBatch;
 use futures::Stream;
 use runtime::{
     dag::{Dag, Parallelism, Routing, VertexId},
-    execution::{ClientRows, Execution, ExecutionRequest, QUERY, SavesOnFailure, client_sink},
+    execution::{ClientRows, Execution, ExecutionRequest, QUERY, client_sink},
 };
 
 use crate::{OutputColumn, Result, explain, lower::StreamParts, plan::RowStream};
@@ -78,7 +78,6 @@ pub fn run(mut dag: Dag, last: VertexId, parts: &StreamParts, query_id: u64) -> 
         finished: Box::new(move |ended| end.end(&ended)),
         epoch_interval: None,
         memory_max: None,
-        saves_on_failure: SavesOnFailure::Never,
         snapshots: None,
     })?;
     Ok(Box::pin(ClientStream { rows, execution }))

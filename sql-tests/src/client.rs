@@ -1,12 +1,20 @@
 //! A connection that sqllogictest drives: simple protocol, every value as the text psql shows.
 //! NULL reads `NULL`, the empty string `(empty)`; an error reads `ERROR <SQLSTATE>: <message>`.
+//! `query T` of [`NOTICES`] answers what the statement before it was told beside its rows.
 
-use std::process::Command;
+use std::{
+    future::poll_fn,
+    process::Command,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use async_trait::async_trait;
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType};
 use thiserror::Error;
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use tokio_postgres::{AsyncMessage, Client, NoTls, SimpleQueryMessage};
+
+/// Stands for the notices of the statement before.
+const NOTICES: &str = "\\notices";
 
 /// An error as `.slt` files match it.
 #[derive(Debug, Error)]
@@ -27,18 +35,34 @@ pub enum ClientError {
 /// One connection of a test.
 pub struct Connection {
     client: Client,
+    /// Of the last statement.
+    notices: Arc<Mutex<Vec<String>>>,
 }
 
 impl Connection {
     /// Connects to a server on loopback.
     pub async fn open(port: u16) -> Result<Self, ClientError> {
         let target = format!("host=127.0.0.1 port={port} user=test dbname=test connect_timeout=10");
-        let (client, connection) = tokio_postgres::connect(&target, NoTls).await?;
+        let (client, mut connection) = tokio_postgres::connect(&target, NoTls).await?;
+        let notices = Arc::<Mutex<Vec<String>>>::default();
+        let told = Arc::clone(&notices);
         tokio::spawn(async move {
-            // The client side reports the same error to whoever runs a statement.
-            let _ = connection.await;
+            // The client side reports an error to whoever runs a statement.
+            while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await
+            {
+                if let AsyncMessage::Notice(notice) = message {
+                    let text = format!("{} {}", notice.severity(), notice.message());
+                    told.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+                }
+            }
         });
-        Ok(Self { client })
+        Ok(Self { client, notices })
+    }
+
+    /// What the last statement was told, each as a row.
+    fn told(&self) -> Vec<Vec<String>> {
+        let notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        notices.iter().map(|notice| vec![notice.clone()]).collect()
     }
 }
 
@@ -64,6 +88,10 @@ impl AsyncDB for Connection {
     type ColumnType = DefaultColumnType;
 
     async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, ClientError> {
+        if sql.trim() == NOTICES {
+            return Ok(DBOutput::Rows { types: vec![DefaultColumnType::Any], rows: self.told() });
+        }
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let mut rows = Vec::new();
         let mut width = None;
         let mut count = 0;

@@ -12,6 +12,7 @@
 //! folder out                 makes a folder beneath the server's --file-root
 //! file in/a.csv              writes the following lines, up to an empty one, into a file there
 //! link in/b.csv /etc/hosts   makes a symbolic link there
+//! query T \notices          what the statement before was told: `NOTICE …`, `WARNING …`
 //! ```
 //! `$KAFKA` in any statement becomes the mock broker's address, `$FILES` the folder of --file-root,
 //! which every file has for itself. Everything else is sqllogictest's.

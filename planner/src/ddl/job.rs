@@ -109,12 +109,21 @@ pub fn alter(context: &Context, name: &str, action: &AlterJob) -> Result<Command
     let mut notices = Vec::new();
     let state = context.parts.grid.control().state();
     if let (AlterJob::Suspend, Some(job)) = (action, state.job(name))
-        && let Some(trouble) =
-            job.last_error.as_ref().filter(|_| job.status == JobStatus::Suspended)
+        && job.status == JobStatus::Suspended
     {
-        notices.push(("01000", trouble.message.clone()));
+        notices.extend(job.last_error.as_ref().map(|trouble| ("01000", trouble.message.clone())));
+        notices.extend(nothing_kept(job).map(|text| ("00000", text)));
     }
     Ok(CommandOutcome { tag: "ALTER JOB".to_owned(), notices })
+}
+
+/// What RESUME will do to a job that keeps no state.
+fn nothing_kept(job: &JobRecord) -> Option<String> {
+    let has_none = JobOptions::read(&job.options).ok()?.guarantee == Guarantee::None;
+    has_none.then(|| {
+        let name = &job.name;
+        format!("job \"{name}\" keeps no state, its processingGuarantee is 'none': RESUME starts it anew")
+    })
 }
 
 /// An error of a request to a job; about a job's status, with why it has it and what to do about it.

@@ -14,9 +14,8 @@ use datafusion::sql::sqlparser::ast;
 use futures::{StreamExt, channel::mpsc};
 use runtime::{
     dag::{Dag, Parallelism, Routing},
-    execution::{
-        Execution, ExecutionEnd, ExecutionRequest, Feed, QUERY, SavesOnFailure, Snapshots, feed,
-    },
+    execution::{Execution, ExecutionEnd, ExecutionRequest, Feed, QUERY, Snapshots, feed},
+    job::Guarantee,
 };
 use storage::{
     Datum,
@@ -191,7 +190,7 @@ impl MappingInsert {
             ExecutionEnd::Completed => {
                 Ok(ModifyOutcome { tag: format!("INSERT 0 {count}"), batches: Vec::new() })
             }
-            ExecutionEnd::Failed(error, _) => Err(error.into()),
+            ExecutionEnd::Failed(error) => Err(error.into()),
             ExecutionEnd::Cancelled | ExecutionEnd::Suspended(_) => {
                 let name = &mapping.name.name;
                 Err(Error::new("57014", format!("INSERT into \"{name}\" was cancelled")))
@@ -239,9 +238,8 @@ impl MappingInsert {
             finished: Box::new(move |end| drop(ended.unbounded_send(News::Ended(end)))),
             epoch_interval: None,
             memory_max: None,
-            saves_on_failure: SavesOnFailure::Never,
             snapshots: Some(Snapshots {
-                is_aligned: true,
+                guarantee: Guarantee::ExactlyOnce,
                 taken: Arc::new(move |_, states| {
                     drop(told.unbounded_send(News::Taken(states.map(drop))));
                 }),

@@ -106,7 +106,7 @@ impl ClientEnd {
         self.channel.end(match end {
             ExecutionEnd::Completed | ExecutionEnd::Suspended(_) => None,
             ExecutionEnd::Cancelled => Some(Error::Cancelled),
-            ExecutionEnd::Failed(error, _) => Some(error.clone()),
+            ExecutionEnd::Failed(error) => Some(error.clone()),
         });
     }
 }

@@ -96,40 +96,16 @@ pub struct ExecutionRequest {
     pub epoch_interval: Option<Duration>,
     /// Bytes its state and queues may take; `None` is the engine's default.
     pub memory_max: Option<usize>,
-    /// Which failures save what the processors can still save.
-    pub saves_on_failure: SavesOnFailure,
     /// How snapshots are taken; `None` if none ever is.
     pub snapshots: Option<Snapshots>,
-}
-
-/// Which failures of an execution save its state, each processor's as it stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SavesOnFailure {
-    /// None.
-    Never,
-    /// Want of memory.
-    OutOfMemory,
-    /// All.
-    Always,
-}
-
-impl SavesOnFailure {
-    /// Whether that failure is one of them.
-    pub(super) fn includes(self, error: &Error) -> bool {
-        match self {
-            Self::Never => false,
-            Self::OutOfMemory => error.is_out_of_memory(),
-            Self::Always => true,
-        }
-    }
 }
 
 /// How the snapshots of an execution are taken.
 #[derive(Clone)]
 pub struct Snapshots {
-    /// Whether an instance waits for all its inputs to reach the barrier (exactly once), or not
-    /// (at least once).
-    pub is_aligned: bool,
+    /// What they are taken for: with `atLeastOnce` an instance does not wait for all its inputs to
+    /// reach the barrier.
+    pub guarantee: Guarantee,
     /// Told of each that was taken.
     pub taken: SnapshotTaken,
     /// Told that nothing is left to do but a snapshot: sinks have completed and wait for one.
@@ -139,9 +115,9 @@ pub struct Snapshots {
 }
 
 impl Snapshots {
-    /// What they are taken for.
-    pub(super) fn guarantee(&self) -> Guarantee {
-        if self.is_aligned { Guarantee::ExactlyOnce } else { Guarantee::AtLeastOnce }
+    /// Whether an instance waits for all its inputs to reach a barrier.
+    pub(super) fn is_aligned(&self) -> bool {
+        self.guarantee != Guarantee::AtLeastOnce
     }
 }
 

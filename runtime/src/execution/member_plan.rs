@@ -77,7 +77,6 @@ impl MemberPlan {
             finished,
             epoch_interval,
             memory_max,
-            saves_on_failure,
             snapshots,
         } = request;
         dag.validate()?;
@@ -94,7 +93,7 @@ impl MemberPlan {
             .map(|edge| connect(&dag, edge, &mut vertices, &memory, site))
             .collect();
         let gauges = (gauges(&dag, &vertices), edges?);
-        let guarantee = snapshots.as_ref().map_or(Guarantee::None, Snapshots::guarantee);
+        let guarantee = snapshots.as_ref().map_or(Guarantee::None, |snapshots| snapshots.guarantee);
         for (vertex, instances) in vertices.iter_mut().enumerate() {
             let saved = restore.iter().find(|(name, _)| *name == dag.vertices[vertex].name);
             let saved = saved.map_or(&[][..], |(_, chunks)| chunks);
@@ -108,13 +107,11 @@ impl MemberPlan {
             }
         }
         let interval = epoch_interval.map(|interval| interval.as_nanos() as u64);
-        let is_aligned = snapshots.as_ref().is_none_or(|snapshots| snapshots.is_aligned);
+        let is_aligned = snapshots.as_ref().is_none_or(Snapshots::is_aligned);
         let policy = Policy {
             epoch_interval_nanos: interval,
-            saves_on_failure,
             snapshots,
             failpoints: site.grid.env().failpoints.clone(),
-            partition_count: site.grid.config().partition_count,
         };
         let shared = Shared::new(
             site.execution_id,

@@ -29,7 +29,7 @@ mod worker;
 mod tests;
 
 pub use client::{ClientEnd, ClientRows, client_sink};
-pub use engine::{Engine, EngineConfig, Execution, ExecutionRequest, SavesOnFailure, Snapshots};
+pub use engine::{Engine, EngineConfig, Execution, ExecutionRequest, Snapshots};
 pub use feed::{Feed, feed};
 pub use memory::StateMemory;
 pub use progress::Progress;
@@ -37,10 +37,7 @@ pub use scheduler::SeededScheduler;
 pub use shared::{SnapshotAwaited, SnapshotTaken};
 pub use stats::{EdgeStats, VertexStats};
 
-use crate::{
-    Error,
-    state::{SavedStates, VertexStates},
-};
+use crate::{Error, state::SavedStates};
 
 /// Job name of executions that belong to a query.
 pub const QUERY: &str = "query";
@@ -54,7 +51,6 @@ pub enum ExecutionEnd {
     Suspended(SavedStates),
     /// Cancelled by its owner.
     Cancelled,
-    /// A processor failed, or panicked; with what the vertices could still save, if the request
-    /// asked for it.
-    Failed(Error, VertexStates),
+    /// A processor failed, or panicked.
+    Failed(Error),
 }

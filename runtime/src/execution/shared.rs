@@ -17,7 +17,7 @@ use storage::env::Failpoints;
 use super::{
     ExecutionEnd,
     barriers::{Barriers, Passed},
-    engine::{SavesOnFailure, Snapshots},
+    engine::Snapshots,
     memory::ExecutionMemory,
     signal::Signal,
     stats::{EdgeGauge, VertexGauge},
@@ -26,7 +26,7 @@ use crate::{
     Error, Result,
     item::{Barrier, BarrierKind, SnapshotId},
     processor::{Done, Processor},
-    state::{SavedInstance, SavedStates, StateWriter, VertexStates, chunks_of},
+    state::{SavedInstance, SavedStates, StateWriter},
 };
 
 /// Calls of one `save` at most; a processor that never ends its save fails the suspend.
@@ -48,15 +48,12 @@ pub(super) struct Shared {
     pub(super) edges: Vec<EdgeGauge>,
     pub(super) barriers: Barriers,
     pub(super) memory: Arc<ExecutionMemory>,
-    /// Which failures save what they can.
-    saves_on_failure: SavesOnFailure,
     snapshots: Option<Snapshots>,
     failpoints: Failpoints,
     pub(super) trouble: Arc<Trouble>,
     /// Signals of all tasklets; set once, before the first call.
     pub(super) signals: OnceLock<Vec<Arc<Signal>>>,
     pub(super) conclusion: Conclusion,
-    partition_count: u16,
     /// The newest good snapshot.
     committed: AtomicU64,
     /// Whether the save of the durable barrier under way says only what has changed.
@@ -72,10 +69,8 @@ pub(super) struct Shared {
 pub(super) struct Policy {
     /// Distance of light epochs, ns.
     pub(super) epoch_interval_nanos: Option<u64>,
-    pub(super) saves_on_failure: SavesOnFailure,
     pub(super) snapshots: Option<Snapshots>,
     pub(super) failpoints: Failpoints,
-    pub(super) partition_count: u16,
 }
 
 /// What an execution survives at present.
@@ -147,13 +142,11 @@ impl Shared {
             edges,
             barriers: Barriers::new(live, policy.epoch_interval_nanos),
             memory,
-            saves_on_failure: policy.saves_on_failure,
             snapshots: policy.snapshots,
             failpoints: policy.failpoints,
             trouble,
             signals: OnceLock::new(),
             conclusion,
-            partition_count: policy.partition_count,
             committed: AtomicU64::new(0),
             is_incremental: AtomicBool::new(false),
             abandoned: AtomicU64::new(0),
@@ -314,19 +307,13 @@ impl Shared {
             (std::mem::take(&mut state.ended), state.error.take(), state.finished.take())
         };
         let end = match error {
-            Some(error) => {
-                let left = match self.saves_on_failure.includes(&error) {
-                    true => self.collect_what_is_left(&mut ended),
-                    false => VertexStates::new(),
-                };
-                ExecutionEnd::Failed(error, left)
-            }
+            Some(error) => ExecutionEnd::Failed(error),
             None if self.is_cancelled() => ExecutionEnd::Cancelled,
             None if !self.barriers.has_terminal_passed() => ExecutionEnd::Completed,
             None if self.takes_snapshots() => ExecutionEnd::Suspended(SavedStates::new()),
             None => match self.collect(&mut ended) {
                 Ok(state) => ExecutionEnd::Suspended(state),
-                Err(error) => ExecutionEnd::Failed(error, Vec::new()),
+                Err(error) => ExecutionEnd::Failed(error),
             },
         };
         for instance in ended {
@@ -340,22 +327,6 @@ impl Shared {
                 tracing::error!(execution = self.execution_id, "the end of an execution panicked");
             }
         }
-    }
-
-    /// What the instances of a failed execution can still save: each as it stands, with no common
-    /// cut, and without what was on its way in queues.
-    fn collect_what_is_left(&self, ended: &mut [EndedInstance]) -> VertexStates {
-        for instance in ended.iter_mut().filter(|instance| instance.saved.is_none()) {
-            let name = &self.vertices[instance.at.0].vertex;
-            let saved = guarded(name, || save(&mut *instance.processor, 0));
-            let saved = saved.inspect_err(|error| {
-                tracing::warn!(vertex = %name, %error, "state is lost with a failure");
-            });
-            instance.saved = saved.ok();
-        }
-        let collected =
-            self.collect(ended).and_then(|saved| chunks_of(saved, self.partition_count));
-        collected.unwrap_or_default()
     }
 
     /// What each instance that has ended saved, ordered by vertex and instance.

@@ -15,9 +15,7 @@ use storage::{
     env::{Env, SimClock},
 };
 
-use super::{
-    Engine, EngineConfig, Execution, ExecutionEnd, ExecutionRequest, SavesOnFailure, Snapshots,
-};
+use super::{Engine, EngineConfig, Execution, ExecutionEnd, ExecutionRequest, Snapshots};
 use crate::{
     dag::Dag,
     state::{SavedStates, VertexStates, chunks_of},
@@ -50,7 +48,6 @@ fn request(dag: Dag) -> (ExecutionRequest, Ends) {
         finished: Box::new(move |end| sender.send(end).unwrap()),
         epoch_interval: None,
         memory_max: None,
-        saves_on_failure: SavesOnFailure::Never,
         snapshots: None,
     };
     (request, ends)

@@ -16,7 +16,10 @@
 
 use storage::cluster::control::JobStatus;
 
-use super::events::{Action, End, Event, Request, Ticket};
+use super::{
+    events::{Action, End, Event, Request, Ticket},
+    options::{Guarantee, JobOptions},
+};
 use crate::{Error, Result};
 
 /// Where the job is.
@@ -65,6 +68,9 @@ pub struct JobCoordinator {
     name: String,
     /// Whether a failure suspends it.
     suspends_on_failure: bool,
+    /// Whether it stops with a snapshot, to go on from that. Without a guarantee there is nothing to
+    /// go on from, so it stops at once.
+    stops_with_snapshot: bool,
     phase: Phase,
     execution_last: u64,
     /// Who waits for an export that does not change the phase.
@@ -83,10 +89,16 @@ struct Export {
 
 impl JobCoordinator {
     /// Of a job that was just recorded.
-    pub fn new(name: String, suspends_on_failure: bool) -> Self {
-        let phase = Phase::NotRunning;
-        let (exports, actions) = (Vec::new(), Vec::new());
-        Self { name, suspends_on_failure, phase, execution_last: 0, exports, actions }
+    pub fn new(name: String, options: &JobOptions) -> Self {
+        Self {
+            name,
+            suspends_on_failure: options.suspends_on_failure,
+            stops_with_snapshot: options.guarantee != Guarantee::None,
+            phase: Phase::NotRunning,
+            execution_last: 0,
+            exports: Vec::new(),
+            actions: Vec::new(),
+        }
     }
 
     /// Whether a failure suspends it from now on.
@@ -135,7 +147,10 @@ impl JobCoordinator {
             (_, Request::Drop) => self.drop(ticket),
             (Phase::Running { execution }, Request::Suspend | Request::Restart) => {
                 let execution = *execution;
-                self.actions.push(Action::Suspend(execution));
+                self.actions.push(match self.stops_with_snapshot {
+                    true => Action::Suspend(execution),
+                    false => Action::Cancel(execution),
+                });
                 let goal = match request {
                     Request::Restart => Goal::Restart(ticket),
                     _ => Goal::Suspend(ticket),
@@ -352,8 +367,14 @@ impl JobCoordinator {
         }
         match std::mem::replace(&mut self.phase, Phase::NotRunning) {
             Phase::Stopping { goal: Goal::Drop(tickets), .. } => self.forget(tickets),
-            Phase::Stopping { goal: Goal::Suspend(ticket), .. } => self.stopped(end, Some(ticket)),
+            Phase::Stopping { goal: Goal::Suspend(ticket), .. } => match end {
+                End::Cancelled if !self.stops_with_snapshot => {
+                    self.stopped(End::Suspended, Some(ticket));
+                }
+                end => self.stopped(end, Some(ticket)),
+            },
             Phase::Stopping { goal: Goal::Restart(ticket), .. } => match end {
+                End::Cancelled if !self.stops_with_snapshot => self.start_again(Some(ticket)),
                 End::Suspended | End::Unsaved(_) | End::Failed(Error::Lost(_)) => {
                     self.start_again(Some(ticket));
                 }

@@ -6,6 +6,11 @@ use storage::env::Rng;
 
 use super::*;
 
+/// Options of a job that stops with a snapshot, or of one without a guarantee.
+fn options(guarantee: Guarantee) -> JobOptions {
+    JobOptions { guarantee, ..JobOptions::default() }
+}
+
 /// A world of one job: executions that run or do not, and events on their way.
 struct World {
     rng: Rng,
@@ -24,9 +29,11 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
+        let guarantee =
+            if seed.is_multiple_of(3) { Guarantee::None } else { Guarantee::ExactlyOnce };
         let mut world = Self {
             rng: Rng::seeded(seed),
-            coordinator: JobCoordinator::new("j".to_owned(), false),
+            coordinator: JobCoordinator::new("j".to_owned(), &options(guarantee)),
             status: JobStatus::NotRunning,
             is_forgotten: false,
             live: BTreeSet::new(),
@@ -211,7 +218,7 @@ fn a_shutdown_cancels_and_answers() {
 
 #[test]
 fn requests_in_the_wrong_state_are_refused_by_name() {
-    let mut coordinator = JobCoordinator::new("j".to_owned(), false);
+    let mut coordinator = JobCoordinator::new("j".to_owned(), &options(Guarantee::ExactlyOnce));
     coordinator.step(Event::Created(1));
     coordinator.step(Event::Started(1));
     let refusal = |coordinator: &mut JobCoordinator, request| match &coordinator
@@ -230,7 +237,7 @@ fn requests_in_the_wrong_state_are_refused_by_name() {
 
 /// A job in each of the states that `hazelcast` knows, and those in between.
 fn job_that_is(state: &str) -> JobCoordinator {
-    let mut coordinator = JobCoordinator::new("j".to_owned(), false);
+    let mut coordinator = JobCoordinator::new("j".to_owned(), &options(Guarantee::ExactlyOnce));
     let broken = || End::Failed(Error::User { code: "22012", message: "no".to_owned() });
     let request = |request| Event::Requested(1, request);
     let suspended = || vec![request(Request::Suspend), Event::Ended(1, End::Suspended)];
@@ -425,6 +432,34 @@ fn every_end_of_an_execution_leads_where_the_table_says() {
             let actions = coordinator.step(Event::Ended(1, end.clone()));
             assert_eq!(words_of(&actions), effect, "{end:?} after {before:?}");
         }
+    }
+}
+
+#[test]
+fn without_a_guarantee_a_job_is_suspended_at_once_but_exported_by_a_last_snapshot() {
+    let running = || {
+        let mut coordinator = JobCoordinator::new("j".to_owned(), &options(Guarantee::None));
+        coordinator.step(Event::Created(0));
+        coordinator.step(Event::Started(1));
+        coordinator
+    };
+    let table = [
+        (Request::Suspend, "cancel", End::Cancelled, "SUSPENDED ok"),
+        (Request::Suspend, "cancel", End::Completed, "COMPLETING COMPLETED has completed"),
+        (Request::Restart, "cancel", End::Cancelled, "NOT_RUNNING STARTING start"),
+        (
+            Request::DropExported,
+            "stop",
+            End::Suspended,
+            "SUSPENDED SUSPENDED_EXPORTING_SNAPSHOT export-newest",
+        ),
+    ];
+    for (request, asked, end, effect) in table {
+        let mut coordinator = running();
+        let actions = coordinator.step(Event::Requested(2, request));
+        assert_eq!(words_of(&actions), asked, "{request:?}");
+        let actions = coordinator.step(Event::Ended(1, end.clone()));
+        assert_eq!(words_of(&actions), effect, "{request:?}, {end:?}");
     }
 }
 

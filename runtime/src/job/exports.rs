@@ -2,7 +2,8 @@
 //! What is exported was verified before; what is started from it must mean the same by its state.
 //!
 //! ```text
-//!   RUNNING    the next snapshot begins at once; committed like any other, then exported
+//!   RUNNING    the next snapshot begins at once; committed like any other, then exported. Without a
+//!              guarantee it is the job's own only until then
 //!   SUSPENDED  the newest is exported: SUSPENDED_EXPORTING_SNAPSHOT as long as that takes
 //!   FAILED     the same, without a change of status
 //! ```
@@ -12,7 +13,7 @@
 use std::sync::Arc;
 
 use storage::cluster::control::{
-    Command, ExportRecord, ExportRequest, OperatorState, SnapshotRecord,
+    Command, ExportRecord, ExportRequest, JobRecord, OperatorState, SnapshotRecord,
 };
 
 use super::{
@@ -27,26 +28,43 @@ use crate::{Error, Result, dag::Dag, item::SnapshotId, state::VertexStates};
 impl Job {
     /// The snapshot that an export waited for is good, or never will be.
     pub(super) fn export_taken(self: &Arc<Self>, ticket: Ticket, taken: Result<SnapshotId>) {
-        let outcome = taken.and_then(|id| self.export(ticket, |good| good.id == id));
+        let outcome = taken.and_then(|id| {
+            let record = self.record()?;
+            let state = self.site.grid.control().state();
+            let good = record.snapshots.good.iter().find(|good| good.id == id);
+            // Without a guarantee who was first has it, if two have waited for the same.
+            self.export(ticket, &record, good.or_else(|| state.exported(self.id, id)))
+        });
         self.handle(Event::Exported(ticket, outcome));
     }
 
     /// Exports the newest good snapshot.
     pub(super) fn export_newest(&self, ticket: Ticket) -> Result<()> {
-        self.export(ticket, |_| true)
+        let record = self.record()?;
+        self.export(ticket, &record, record.snapshots.newest())
     }
 
-    /// Exports the newest of the good snapshots that is `wanted`.
-    fn export(&self, ticket: Ticket, wanted: impl Fn(&SnapshotRecord) -> bool) -> Result<()> {
+    fn export(
+        &self,
+        ticket: Ticket,
+        record: &JobRecord,
+        snapshot: Option<&SnapshotRecord>,
+    ) -> Result<()> {
         let Some(Asked::Export(ExportName { name, replace })) = self.asked(ticket) else {
             return Err(Error::Cancelled);
         };
-        let (grid, record) = (&self.site.grid, self.record()?);
-        let Some(snapshot) = record.snapshots.good.iter().rfind(|good| wanted(good)) else {
-            let text = format!("job \"{}\" has no snapshot yet", self.name);
+        let grid = &self.site.grid;
+        let Some(snapshot) = snapshot else {
+            let text = match self.guarantee {
+                Guarantee::None => format!(
+                    "job \"{}\" has no snapshot: its processingGuarantee is 'none', and it does not run",
+                    self.name
+                ),
+                _ => format!("job \"{}\" has no snapshot yet", self.name),
+            };
             return Err(storage::Error::WrongState(text).into());
         };
-        grid.snapshots().verify(grid, &record, snapshot)?;
+        grid.snapshots().verify(grid, record, snapshot)?;
         let (job, snapshot, at) = (self.id, snapshot.id, self.site.now());
         self.site.export(ExportRequest { name, replace, job, snapshot, at })
     }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use arrow::{array::AsArray, datatypes::Int64Type};
 use storage::{
     Table,
     table::{ReadMode, WriteMode},
@@ -20,7 +21,7 @@ use crate::{
     dag::{Parallelism, Routing},
     processor::{Processor, ProcessorSupplier},
     processors::{TableSinkSpec, table_sink},
-    testing::{bigint_schema, counting_source},
+    testing::{bigint_schema, collector, counting_source},
 };
 
 fn named(name: &str) -> ExportName {
@@ -30,9 +31,32 @@ fn named(name: &str) -> ExportName {
 impl Bench {
     /// A job that starts from an exported snapshot.
     fn create_from(&self, name: &str, dag: Dag, snapshot: &str) -> Result<ObjectId> {
-        let mut request = JobRequest { name: name.to_owned(), ..self.job.request() };
+        let request = self.request_from(snapshot, Guarantee::ExactlyOnce);
+        self.jobs.create(JobRequest { name: name.to_owned(), ..request }, dag)
+    }
+
+    fn request_from(&self, snapshot: &str, guarantee: Guarantee) -> JobRequest {
+        let mut request = self.request_with(guarantee);
         request.options.insert("initialSnapshotName".to_owned(), snapshot.to_owned());
-        self.jobs.create(request, dag)
+        request
+    }
+
+    fn request_with(&self, guarantee: Guarantee) -> JobRequest {
+        let mut request = self.job.request();
+        request.options.insert(JobOptions::GUARANTEE.to_owned(), guarantee.word().to_owned());
+        request
+    }
+
+    /// Waits until so many rows are in the table, or the job is over.
+    fn wait_for_rows(&self, count: usize) {
+        for _ in 0..30_000 {
+            let is_over = self.job.record().status.is_terminal();
+            if is_over || self.job.in_table(ReadMode::Durable).len() >= count {
+                return;
+            }
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        panic!("no rows: {:?}", self.job.record());
     }
 
     /// Waits until the running job has a snapshot that is newer.
@@ -142,6 +166,120 @@ fn an_export_of_a_running_job_covers_what_was_committed_and_nothing_else() {
         assert!(before.is_subset(&covered), "seed {seed}: a committed row came again");
         assert!(covered.is_subset(&after), "seed {seed}: a row is in neither");
     }
+}
+
+#[test]
+fn an_export_of_a_job_without_a_guarantee_is_a_cut_and_leaves_nothing_else() {
+    for seed in 0..2 * seeds() {
+        let what = format!("seed {seed}");
+        let bench = Bench::new(seed);
+        let dag = counting_into(&bench.job.table, 2);
+        bench.jobs.create(bench.request_with(Guarantee::None), dag).unwrap();
+        bench.wait_for_rows(bench.job.below(500) as usize);
+        let ids = || bench.job.in_table(ReadMode::Durable).into_iter().collect::<BTreeSet<i64>>();
+        let before = ids();
+        bench.jobs.export(NAME, named("e")).unwrap();
+        let after = ids();
+        assert!(bench.job.record().snapshots.good.is_empty(), "{what}: it needs none");
+        bench.jobs.export(NAME, named("e")).unwrap();
+        bench.jobs.drop_export("e").unwrap();
+        assert_eq!(bench.chunk_bytes(), 0, "{what}");
+        bench.jobs.export(NAME, named("f")).unwrap();
+        let later = ids();
+        bench.jobs.drop_job(NAME).unwrap();
+        bench.job.table.truncate().unwrap();
+        let again = counting_into(&bench.job.table, 3);
+        bench.jobs.create(bench.request_from("f", Guarantee::None), again).unwrap();
+        bench.complete(&what);
+        let rest = ids();
+        let covered: BTreeSet<i64> = (0..IDS).filter(|id| !rest.contains(id)).collect();
+        assert!(before.is_subset(&covered) && after.is_subset(&covered), "{what}: rows came again");
+        assert!(covered.is_subset(&later), "{what}: a row is in neither");
+        let error = bench.jobs.drop_export("f").unwrap_err().to_string();
+        assert_eq!(error, "snapshot \"f\" is needed by job \"j\" until that is dropped");
+    }
+}
+
+#[test]
+fn jobs_with_and_without_a_guarantee_hand_on_what_they_have_read() {
+    for seed in 0..2 * seeds() {
+        let what = format!("seed {seed}");
+        let bench = Bench::new(seed);
+        let dag = || counting_into(&bench.job.table, 1 + bench.job.below(3) as usize);
+        let mut guarantee = Guarantee::None;
+        bench.jobs.create(bench.request_with(guarantee), dag()).unwrap();
+        for handed_on in 1..=4 {
+            bench.wait_for_rows(handed_on * 200);
+            let name = format!("e{handed_on}");
+            match bench.jobs.drop_exported(NAME, named(&name)) {
+                Ok(()) => {}
+                // It was faster.
+                Err(_) if bench.job.record().status == JobStatus::Completed => break,
+                Err(error) => panic!("{what}: {error}"),
+            }
+            let all = [Guarantee::None, Guarantee::ExactlyOnce];
+            guarantee = all[bench.job.below(2) as usize];
+            bench.jobs.create(bench.request_from(&name, guarantee), dag()).unwrap();
+        }
+        bench.complete(&what);
+        assert_eq!(bench.job.in_table(ReadMode::Durable), (0..IDS).collect::<Vec<_>>(), "{what}");
+        bench.jobs.drop_job(NAME).unwrap();
+        let names: Vec<_> = bench.job.grid.control().state().exports.keys().cloned().collect();
+        names.iter().for_each(|name| bench.jobs.drop_export(name).unwrap());
+        assert_eq!(bench.chunk_bytes(), 0, "{what}");
+    }
+}
+
+#[test]
+fn without_a_guarantee_each_start_is_the_first() {
+    let bench = Bench::new(0);
+    let (sink, collected) = collector();
+    let mut dag = Dag::default();
+    let source = dag.vertex("source", Parallelism::Exactly(1), counting_source(i64::MAX, 3));
+    let sink = dag.vertex("sink", Parallelism::Exactly(1), sink);
+    dag.edge(source, sink, 0, Routing::Unicast);
+    let again = dag.clone();
+    bench.jobs.set_planner(Arc::new(move |_| Ok(again.clone())));
+    let values = || -> Vec<i64> {
+        let all = collected.batches();
+        let columns = all.iter().map(|batch| batch.rows.column(0).as_primitive::<Int64Type>());
+        columns.flat_map(|column| column.values().to_vec()).collect()
+    };
+    // Where it begins anew each time that its numbers fall.
+    let falls = || -> Vec<i64> {
+        values().windows(2).filter(|pair| pair[1] <= pair[0]).map(|pair| pair[1]).collect()
+    };
+    let wait_for = |holds: &dyn Fn() -> bool| {
+        let holds = (0..30_000).any(|_| {
+            std::thread::park_timeout(Duration::from_millis(1));
+            holds()
+        });
+        assert!(holds, "{:?}", bench.job.record());
+    };
+    let begins_after = |act: &dyn Fn()| {
+        let before = falls().len();
+        act();
+        wait_for(&|| falls().len() > before);
+        falls()[before]
+    };
+    let create = |request| assert!(bench.jobs.create(request, dag.clone()).is_ok());
+    let stop_and_start = || {
+        bench.jobs.suspend(NAME).unwrap();
+        let error = bench.jobs.export(NAME, named("e")).unwrap_err().to_string();
+        assert!(error.starts_with("job \"j\" has no snapshot: its processingGuarantee"), "{error}");
+        bench.jobs.resume(NAME).unwrap();
+    };
+    create(bench.request_with(Guarantee::None));
+    wait_for(&|| collected.len() > 10);
+    assert_eq!(begins_after(&stop_and_start), 0);
+    bench.jobs.drop_exported(NAME, named("start")).unwrap();
+    let (start, count) = (values().last().unwrap() + 1, collected.len());
+    create(bench.request_from("start", Guarantee::None));
+    wait_for(&|| collected.len() > count);
+    assert_eq!(values()[count], start, "it goes on from what was exported");
+    assert_eq!(begins_after(&stop_and_start), start);
+    assert_eq!(begins_after(&|| bench.jobs.restart(NAME).unwrap()), start);
+    assert_eq!(begins_after(&|| assert!(bench.jobs.lose(NAME))), start);
 }
 
 #[test]

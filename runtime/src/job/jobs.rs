@@ -24,7 +24,6 @@ use crate::{
     Error, Result,
     dag::Dag,
     execution::{EdgeStats, Engine, VertexStats},
-    state::VertexStates,
 };
 
 /// How long a shutdown waits for each job.
@@ -99,16 +98,11 @@ impl Jobs {
         let initial = options.initial_snapshot.as_ref();
         let initial = initial.map(|name| self.site.initial(name, &dag, options.guarantee));
         let initial = initial.transpose()?;
-        let mut snapshots = JobSnapshots::default();
-        let mut kept = VertexStates::new();
-        match &initial {
-            None => {}
-            // It takes no snapshot that could be in its place one day.
-            Some(initial) if options.guarantee == Guarantee::None => {
-                kept = self.site.read_export(initial)?;
-            }
-            Some(initial) => snapshots = JobSnapshots::from_export(initial),
-        }
+        let snapshots = match (&initial, options.guarantee) {
+            (initial, Guarantee::None) => JobSnapshots::for_export(initial.as_deref()),
+            (None, _) => JobSnapshots::default(),
+            (Some(initial), _) => JobSnapshots::from_export(initial),
+        };
         let id = self.site.grid.control().submit(&Command::CreateJob(JobRecord {
             id: ObjectId(0),
             name: request.name.clone(),
@@ -123,7 +117,7 @@ impl Jobs {
             snapshot_table: ObjectId(0),
             snapshots,
         }))?;
-        let job = Job::new(&self.site, (id, request.name), options, (dag, kept));
+        let job = Job::new(&self.site, (id, request.name), options, dag);
         self.jobs.lock().insert(id, Arc::clone(&job));
         let outcome = job.ask("start", Asked::Nothing, Event::Created);
         self.tidy(&job);
@@ -132,16 +126,15 @@ impl Jobs {
         Ok(id)
     }
 
-    /// Stops a running job with its state kept in memory; WrongState unless it runs. Returns when
-    /// it is SUSPENDED.
+    /// Stops a running job with a last snapshot, or, without a guarantee, where it is and with nothing
+    /// kept; WrongState unless it runs. Returns when it is SUSPENDED.
     pub fn suspend(&self, name: &str) -> Result<()> {
         self.request(name, "suspend", Request::Suspend)
     }
 
-    /// Starts a suspended job from its kept state; a FAILED job is not resumed (WrongState). If it
-    /// cannot be started it stays SUSPENDED, its state kept. After a failure (`suspendOnFailure`)
-    /// that is what each processor held when it ended: rows that were on their way between two of
-    /// them are lost, and a window that was going out goes out again (guarantee `none`).
+    /// Starts a suspended job from its newest snapshot, or, without a guarantee, as it was started
+    /// first; a FAILED job is not resumed (WrongState). If it cannot be started it stays SUSPENDED,
+    /// its snapshots kept.
     pub fn resume(&self, name: &str) -> Result<()> {
         self.request(name, "resume", Request::Resume)
     }
@@ -160,7 +153,8 @@ impl Jobs {
         self.timeouts.set(&job)
     }
 
-    /// Exports the next snapshot of a running job, or the last one of a suspended or failed one.
+    /// Exports the next snapshot of a running job, or the last one of a suspended or failed one, if it
+    /// has a guarantee.
     /// Returns when the exported snapshot is there; nothing is exported if this fails.
     pub fn export(&self, name: &str, export: ExportName) -> Result<()> {
         self.export_of(name, export, Request::Export)
@@ -179,12 +173,6 @@ impl Jobs {
 
     fn export_of(&self, name: &str, export: ExportName, request: Request) -> Result<()> {
         let job = self.job(name)?;
-        if job.guarantee == Guarantee::None {
-            let message = format!(
-                "a snapshot of job \"{name}\", whose processingGuarantee is 'none', is not supported"
-            );
-            return Err(Error::Invalid { code: "0A000", message });
-        }
         let is_taken = self.site.grid.control().state().exports.contains_key(&export.name);
         if is_taken && !export.replace {
             let (kind, name) = ("snapshot", export.name);

@@ -1,6 +1,7 @@
 //! How a job is started: its text becomes a dag again, its state is looked for, and both are run.
 //! A job with a guarantee goes on from its newest good snapshot, whatever ended the last execution; one
-//! that has none yet goes on from the exported snapshot it was created with, or from nothing.
+//! that has none yet, and each time one without a guarantee, starts from the exported snapshot it was
+//! created with, or from nothing.
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use super::{
 use crate::{
     Error, Result,
     dag::Dag,
-    execution::{ExecutionEnd, ExecutionRequest, SavesOnFailure, Snapshots},
+    execution::{ExecutionEnd, ExecutionRequest, Snapshots},
     state::{StateChunk, VertexStates, unmixed},
 };
 
@@ -27,30 +28,13 @@ impl Job {
     /// Plans and runs; the event that came of it.
     pub(super) fn start(self: &Arc<Self>, number: u64) -> Event {
         *self.trouble.lock() = None;
-        let launched = match self.guarantee {
-            Guarantee::None => self.launch(number),
-            _ => self.launch_from_snapshot(number),
-        };
-        match launched {
+        match self.launch(number) {
             Ok(()) => Event::Started(number),
             Err(error) => Event::StartFailed(number, error),
         }
     }
 
     fn launch(self: &Arc<Self>, number: u64) -> Result<()> {
-        let dag = self.dag()?;
-        let restore = self.state.lock().kept.clone();
-        let ended = Arc::clone(self);
-        let finished = Box::new(move |end| ended.finished(number, end));
-        let execution = self.site.engine.run(self.request(dag, restore, finished, None))?;
-        let mut state = self.state.lock();
-        state.execution = Some((number, execution));
-        state.kept.clear();
-        Ok(())
-    }
-
-    /// Goes on from the newest good snapshot, if there is one.
-    fn launch_from_snapshot(self: &Arc<Self>, number: u64) -> Result<()> {
         let dag = self.dag()?;
         self.lost_at("start.settle")?;
         let old = self.state.lock().writers.clone();
@@ -69,12 +53,15 @@ impl Job {
             is_settled: Arc::default(),
         });
         self.state.lock().writers.clone_from(&writers);
+        let has_guarantee = self.guarantee != Guarantee::None;
+        let interval = self.state.lock().options.snapshot_interval;
+        let interval = has_guarantee.then_some(interval);
         let commits = dag.vertices.iter().any(|vertex| vertex.supplier.commits());
         let (ended, exporting) = (Arc::clone(self), Arc::clone(self));
         let subject = Subject {
             site: Arc::clone(&self.site),
             job: record,
-            interval: self.state.lock().options.snapshot_interval,
+            interval,
             writers: writers.clone(),
             commits: is_exact && commits,
             export: Box::new(move |ticket, taken| exporting.export_taken(ticket, taken)),
@@ -84,12 +71,12 @@ impl Job {
         let [to_end, to_take, to_await] = [(); 3].map(|()| Arc::clone(&tell));
         let finished = Box::new(move |end| to_end(Message::Ended(end)));
         let policy = Snapshots {
-            is_aligned: is_exact,
+            guarantee: self.guarantee,
             taken: Arc::new(move |id, states| to_take(Message::Taken(id, states))),
             awaited: Arc::new(move || to_await(Message::Awaited)),
             writers: writers.map(|of_execution| of_execution.writers),
         };
-        let request = self.request(dag, restore, finished, Some(policy));
+        let request = self.request(dag, restore, finished, policy);
         self.lost_at("start.run")?;
         let execution = self.site.engine.run(request)?;
         let mut state = self.state.lock();
@@ -115,11 +102,12 @@ impl Job {
     }
 
     /// The newest good snapshot that is whole. An older one does only while nothing newer has
-    /// become permanent, or when rows may repeat.
+    /// become permanent, or when rows may repeat; none of its own does without a guarantee.
     fn newest_snapshot(&self, record: &JobRecord) -> Result<VertexStates> {
         let grid = &self.site.grid;
         let mut damage = None;
-        for snapshot in record.snapshots.good.iter().rev() {
+        let own = record.snapshots.good.iter().filter(|_| self.guarantee != Guarantee::None);
+        for snapshot in own.rev() {
             match grid.snapshots().read(grid, record, snapshot) {
                 Ok(chunks) => return states_of(chunks, grid.config().partition_count),
                 Err(error @ storage::Error::Damaged(_)) => {
@@ -180,16 +168,10 @@ impl Job {
         dag: Dag,
         restore: VertexStates,
         finished: Box<dyn FnOnce(ExecutionEnd) + Send>,
-        snapshots: Option<Snapshots>,
+        snapshots: Snapshots,
     ) -> ExecutionRequest {
         let troubled = Arc::clone(self);
-        let options = self.state.lock().options.clone();
-        let saves_on_failure = match (&snapshots, options.suspends_on_failure) {
-            // What is left of a failed execution is no cut: a snapshot is.
-            (Some(_), _) => SavesOnFailure::Never,
-            (None, true) => SavesOnFailure::Always,
-            (None, false) => SavesOnFailure::OutOfMemory,
-        };
+        let memory_max = self.state.lock().options.memory_max;
         ExecutionRequest {
             dag,
             job_id: self.id.0,
@@ -198,9 +180,8 @@ impl Job {
             trouble: Arc::new(move |error| troubled.set_trouble(error)),
             finished,
             epoch_interval: None,
-            memory_max: options.memory_max,
-            saves_on_failure,
-            snapshots,
+            memory_max,
+            snapshots: Some(snapshots),
         }
     }
 }

@@ -18,12 +18,7 @@ use super::{
     options::{Guarantee, JobOptions},
     snapshot_thread::{ExecutionWriters, Message},
 };
-use crate::{
-    Result,
-    dag::Dag,
-    execution::{Execution, ExecutionEnd},
-    state::{VertexStates, chunks_of},
-};
+use crate::{Result, dag::Dag, execution::Execution};
 
 /// How long SUSPEND, RESTART and DROP wait; a source has at most 100 ms to notice, a connector a
 /// few seconds to hang up.
@@ -50,12 +45,10 @@ pub(super) struct State {
     pub(super) dag: Option<Dag>,
     /// The present execution and its number.
     pub(super) execution: Option<(u64, Execution)>,
-    /// Takes its snapshots, if it has a guarantee.
+    /// Takes its snapshots.
     pub(super) snapshots: Option<Tell>,
     /// What the last execution wrote through, with guarantee `exactlyOnce`.
     pub(super) writers: Option<ExecutionWriters>,
-    /// What the last suspended execution saved, without a guarantee.
-    pub(super) kept: VertexStates,
     /// The particulars of requests that are not answered yet.
     asked: HashMap<Ticket, Asked>,
     answers: HashMap<Ticket, Result<()>>,
@@ -86,17 +79,16 @@ impl Job {
         site: &Arc<Site>,
         (id, name): (ObjectId, String),
         options: JobOptions,
-        (dag, kept): (Dag, VertexStates),
+        dag: Dag,
     ) -> Arc<Self> {
         let guarantee = options.guarantee;
         let state = State {
-            coordinator: JobCoordinator::new(name.clone(), options.suspends_on_failure),
+            coordinator: JobCoordinator::new(name.clone(), &options),
             options,
             dag: Some(dag),
             execution: None,
             snapshots: None,
             writers: None,
-            kept,
             asked: HashMap::new(),
             answers: HashMap::new(),
             is_forgotten: false,
@@ -173,12 +165,7 @@ impl Job {
         let mut work = None;
         for action in state.coordinator.step(event) {
             match action {
-                Action::SetStatus(status, error) => {
-                    self.set_status(status, error);
-                    if status == JobStatus::Failed {
-                        state.kept.clear();
-                    }
-                }
+                Action::SetStatus(status, error) => self.set_status(status, error),
                 Action::Start(execution) => work = Some(Work::Start(execution)),
                 Action::ExportNewest(ticket) => work = Some(Work::ExportNewest(ticket)),
                 Action::ExportNext(ticket) => {
@@ -186,18 +173,14 @@ impl Job {
                     state.snapshots.iter().for_each(|tell| tell(Message::Export(ticket)));
                 }
                 Action::Alter(ticket) => self.alter(state, ticket),
-                Action::Suspend(number) => match (&state.snapshots, state.of(number)) {
-                    (Some(tell), _) => tell(Message::Stop),
-                    (None, execution) => {
-                        execution.into_iter().for_each(|one| one.suspend(0, false))
-                    }
-                },
+                // If nobody listens the execution has ended, and that is told the coordinator.
+                Action::Suspend(number) if state.of(number).is_none() => {}
+                Action::Suspend(_) => state.snapshots.iter().for_each(|tell| tell(Message::Stop)),
                 Action::Cancel(number) => {
                     state.of(number).into_iter().for_each(Execution::cancel);
                 }
                 Action::Forget => {
                     self.forget();
-                    state.kept.clear();
                     state.is_forgotten = true;
                 }
                 Action::Answer(ticket, answer) => drop(state.answers.insert(ticket, answer)),
@@ -265,29 +248,6 @@ impl Job {
         let missing = || storage::Error::NotFound { kind: "job", name: self.name.to_string() };
         let record = self.site.grid.control().state().jobs.get(&self.id).map(Arc::clone);
         Ok(record.ok_or_else(missing)?)
-    }
-
-    /// The end of an execution whose state is kept here.
-    pub(super) fn finished(self: &Arc<Self>, number: u64, end: ExecutionEnd) {
-        let end = match end {
-            ExecutionEnd::Completed => End::Completed,
-            ExecutionEnd::Cancelled => End::Cancelled,
-            ExecutionEnd::Failed(error, state) => {
-                self.state.lock().kept = state;
-                End::Failed(error)
-            }
-            ExecutionEnd::Suspended(saved) => {
-                let partition_count = self.site.grid.config().partition_count;
-                match chunks_of(saved, partition_count) {
-                    Ok(state) => {
-                        self.state.lock().kept = state;
-                        End::Suspended
-                    }
-                    Err(error) => End::Failed(error),
-                }
-            }
-        };
-        self.ended(number, end);
     }
 
     /// An execution has ended, and everything about it is settled.

@@ -82,7 +82,8 @@ pub(super) struct Subject {
     pub(super) site: Arc<Site>,
     /// The record in which the execution has its number.
     pub(super) job: Arc<JobRecord>,
-    pub(super) interval: Duration,
+    /// Time between two snapshots; without it they are taken only to be exported.
+    pub(super) interval: Option<Duration>,
     pub(super) writers: Option<ExecutionWriters>,
     /// Whether a sink's writes become permanent with a snapshot.
     pub(super) commits: bool,
@@ -115,7 +116,9 @@ impl SnapshotThread {
         let name = format!("tw-snap-{}", subject.job.name);
         let thread = Self {
             is_torn: false,
-            coordinator: SnapshotCoordinator::new(subject.interval.as_micros() as i64),
+            coordinator: SnapshotCoordinator::new(
+                subject.interval.map(|interval| interval.as_micros() as i64),
+            ),
             subject,
             execution: None,
             states: SavedStates::new(),
@@ -271,7 +274,8 @@ impl SnapshotThread {
         match written {
             _ if self.is_lost_at("snapshot.stored") => None,
             Ok(summary) => {
-                self.has_base = true;
+                // One that is only exported may be gone when the next one is taken.
+                self.has_base = self.subject.interval.is_some();
                 Some(Event::Stored(id, summary))
             }
             Err(Error::Storage(storage::Error::Lost(place))) => {
@@ -387,7 +391,7 @@ impl SnapshotThread {
             _ if self.is_torn => End::Failed(Error::Lost("its snapshots were lost".to_owned())),
             ExecutionEnd::Completed => End::Completed,
             ExecutionEnd::Cancelled => End::Cancelled,
-            ExecutionEnd::Failed(error, _) => End::Failed(error),
+            ExecutionEnd::Failed(error) => End::Failed(error),
             ExecutionEnd::Suspended(_) => self.suspended(),
         };
         if let Some(ExecutionWriters { writers, is_settled, .. }) = &self.subject.writers

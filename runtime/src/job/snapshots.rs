@@ -10,7 +10,7 @@
 //! ```
 //! One snapshot is under way at a time; the next is due one interval after the last one *began*, or
 //! at once when that took longer, or when sinks that have completed await it, or somebody wants it
-//! exported. The last snapshot of an execution is *terminal*: it is asked for by a suspend, waits for
+//! exported; without an interval, of a job without a guarantee, only then. The last snapshot of an execution is *terminal*: it is asked for by a suspend, waits for
 //! the one under way, and nothing follows it.
 //!
 //! What is told of another snapshot than the present one is old news and changes nothing.
@@ -95,8 +95,8 @@ enum Phase {
 /// The snapshots of one execution.
 #[derive(Debug)]
 pub struct SnapshotCoordinator {
-    /// µs between the beginnings of two snapshots.
-    interval: i64,
+    /// µs between the beginnings of two snapshots; without it one is taken when it is asked for.
+    interval: Option<i64>,
     phase: Phase,
     /// The newest id it was given; 0 for none.
     id_last: SnapshotId,
@@ -116,7 +116,7 @@ pub struct SnapshotCoordinator {
 
 impl SnapshotCoordinator {
     /// Of an execution that is about to start.
-    pub fn new(interval: i64) -> Self {
+    pub fn new(interval: Option<i64>) -> Self {
         Self {
             interval,
             phase: Phase::New,
@@ -133,7 +133,8 @@ impl SnapshotCoordinator {
 
     /// When a `Tick` changes something, µs; `None` while something else must happen first.
     pub fn due(&self) -> Option<i64> {
-        (self.phase == Phase::Idle).then(|| self.started_at.saturating_add(self.interval))
+        let interval = self.interval.filter(|_| self.phase == Phase::Idle)?;
+        Some(self.started_at.saturating_add(interval))
     }
 
     /// The snapshot that is being taken.

@@ -11,7 +11,7 @@ const INTERVAL: i64 = 100;
 const SUMMARY: SnapshotSummary = SnapshotSummary { chunks: 1, bytes: 2, digest: 3 };
 
 fn started() -> SnapshotCoordinator {
-    let mut coordinator = SnapshotCoordinator::new(INTERVAL);
+    let mut coordinator = SnapshotCoordinator::new(Some(INTERVAL));
     assert_eq!(coordinator.step(Event::Started(1000)), []);
     coordinator
 }
@@ -31,6 +31,23 @@ fn a_snapshot_goes_from_begin_to_commit_and_the_next_is_due_an_interval_after_it
     assert_eq!(coordinator.step(Event::Stored(7, SUMMARY)), [commit]);
     assert_eq!(coordinator.step(Event::Committed(7)), [Action::Free]);
     assert_eq!((coordinator.due(), coordinator.present()), (Some(1220), None));
+}
+
+#[test]
+fn without_an_interval_one_is_taken_when_it_is_to_be_exported_and_at_no_other_time() {
+    let mut coordinator = SnapshotCoordinator::new(None);
+    assert_eq!(coordinator.step(Event::Started(1000)), []);
+    assert_eq!(coordinator.due(), None);
+    assert_eq!(coordinator.step(Event::Tick(i64::MAX)), []);
+    assert_eq!(coordinator.step(Event::ExportWanted(3, 5000)), [Action::Begin]);
+    coordinator.step(Event::Begun(1));
+    coordinator.step(Event::Taken(1));
+    coordinator.step(Event::Stored(1, SUMMARY));
+    let exported = [Action::Export(3, Ok(1)), Action::Free];
+    assert_eq!(coordinator.step(Event::Committed(1)), exported);
+    assert_eq!(coordinator.due(), None);
+    assert_eq!(coordinator.step(Event::StopWanted(6000)), [Action::Begin]);
+    assert_eq!(coordinator.step(Event::Begun(2)), [Action::SendBarrier(2, true)]);
 }
 
 #[test]
@@ -142,7 +159,7 @@ fn play(seed: u64) {
     for _ in 0..below(6) + 1 {
         apply(&mut control, SnapshotCommand::StartExecution);
         let execution = control.execution_last;
-        let mut coordinator = SnapshotCoordinator::new(INTERVAL);
+        let mut coordinator = SnapshotCoordinator::new(Some(INTERVAL));
         let mut news = vec![Event::Started(now)];
         for _ in 0..200 {
             now += below(60) as i64;

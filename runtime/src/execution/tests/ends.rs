@@ -140,7 +140,7 @@ fn an_error_ends_only_its_own_execution_once_and_frees_it() {
     let (dag, _) = endless(Act::Fail, &living);
     let (_, ends) = run(&engine, dag);
     let end = ends.recv_timeout(PATIENCE).unwrap();
-    assert!(matches!(&end, ExecutionEnd::Failed(Error::User { code: "22012", .. }, _)), "{end:?}");
+    assert!(matches!(&end, ExecutionEnd::Failed(Error::User { code: "22012", .. })), "{end:?}");
     assert_eq!(living.load(Ordering::SeqCst), 0);
     assert!(ends.recv_timeout(PATIENCE).is_err(), "told once");
     let before = other.vertex_stats()[2].rows_in;
@@ -159,7 +159,7 @@ fn a_panic_fails_the_execution_and_spares_the_worker() {
     let living = Arc::default();
     let (dag, _) = endless(Act::Panic, &living);
     match run(&engine, dag).1.recv_timeout(PATIENCE).unwrap() {
-        ExecutionEnd::Failed(error, _) => {
+        ExecutionEnd::Failed(error) => {
             let text = error.to_string();
             assert_eq!(text, "internal error: vertex \"probe\" panicked: this one breaks");
         }
@@ -187,7 +187,7 @@ fn a_panic_while_saving_fails_the_suspend() {
     execution.suspend(0, false);
     let end = ends.recv_timeout(PATIENCE).unwrap();
     assert!(
-        matches!(&end, ExecutionEnd::Failed(Error::Internal(text), _) if text.contains("nothing to save")),
+        matches!(&end, ExecutionEnd::Failed(Error::Internal(text)) if text.contains("nothing to save")),
         "{end:?}"
     );
 }

@@ -56,7 +56,7 @@ fn failure_of(engine: &Engine, dag: Dag, memory_max: usize) -> String {
     request.memory_max = Some(memory_max);
     engine.run(request).unwrap();
     match ends.recv_timeout(PATIENCE).expect("it ends") {
-        ExecutionEnd::Failed(Error::Limit(message), _) => message,
+        ExecutionEnd::Failed(Error::Limit(message)) => message,
         end => panic!("{end:?}"),
     }
 }

@@ -62,6 +62,12 @@ impl ControlState {
         of_job.map(|export| export.snapshot.id).collect()
     }
 
+    /// A snapshot of a job that is exported, whatever its name.
+    pub fn exported(&self, job: ObjectId, snapshot: u64) -> Option<&SnapshotRecord> {
+        let of_job = self.exports.values().filter(|export| export.job == job);
+        of_job.map(|export| &export.snapshot).find(|record| record.id == snapshot)
+    }
+
     /// The exported snapshot of that id.
     pub fn export(&self, id: ObjectId) -> Option<&Arc<ExportRecord>> {
         self.exports.values().find(|export| export.id == id)
@@ -72,7 +78,7 @@ impl ControlState {
         let missing = || Error::NotFound { kind: "job", name: job.0.to_string() };
         let of_job = self.jobs.get(job).ok_or_else(missing)?;
         let good = of_job.snapshots.good.iter().find(|good| good.id == *snapshot);
-        let good = good.cloned().ok_or_else(|| {
+        let good = good.or_else(|| self.exported(*job, *snapshot)).cloned().ok_or_else(|| {
             let name = &of_job.name;
             Error::WrongState(format!("snapshot {snapshot} of job \"{name}\" is not kept any more"))
         })?;
@@ -95,6 +101,10 @@ impl ControlState {
         }
         self.object_id_last = id.0;
         self.exports.insert(name.clone(), Arc::new(export));
+        let snapshots = &mut self.job_mut(*job)?.snapshots;
+        if snapshots.is_for_export {
+            snapshots.good.retain(|good| good.id != *snapshot);
+        }
         Ok(id)
     }
 
@@ -104,14 +114,15 @@ impl ControlState {
         Ok(self.exports.remove(name).ok_or_else(missing)?.id)
     }
 
-    /// WrongState while a job that starts from it has no snapshot of its own.
+    /// WrongState while a job that starts from it has no snapshot of its own to go on from.
     fn check_unneeded(&self, name: &str) -> Result<()> {
         let Some(export) = self.exports.get(name) else { return Ok(()) };
         match self.jobs.values().find(|job| job.snapshots.initial == Some(export.id)) {
             None => Ok(()),
             Some(job) => Err(Error::WrongState(format!(
-                "snapshot \"{name}\" is needed by job \"{}\" until that has one of its own",
-                job.name
+                "snapshot \"{name}\" is needed by job \"{}\" until that {}",
+                job.name,
+                if job.snapshots.is_for_export { "is dropped" } else { "has one of its own" }
             ))),
         }
     }

@@ -61,10 +61,14 @@ pub struct JobSnapshots {
     pub good: Vec<SnapshotRecord>,
     /// What the states in them mean, by operator.
     pub operators: Vec<OperatorState>,
-    /// The exported snapshot that it starts from, as long as it has no good one of its own.
+    /// The exported snapshot that it starts from, as long as it has no good one of its own to go on
+    /// from.
     pub initial: Option<ObjectId>,
     /// The first of the jobs that went on from each other up to this one, if it is not this one.
     pub root: Option<ObjectId>,
+    /// Whether it goes on from none of its own: a job without a guarantee, whose snapshots are taken
+    /// to be exported, and are the exports' alone after that.
+    pub is_for_export: bool,
 }
 
 /// A change of them.
@@ -98,6 +102,14 @@ impl JobSnapshots {
         Self { id_last: export.snapshot.id, initial, root, ..Self::default() }
     }
 
+    /// Of a job without a guarantee: it starts from there each time, and inherits nothing that only
+    /// one job can have.
+    pub fn for_export(initial: Option<&ExportRecord>) -> Self {
+        let id_last = initial.map_or(0, |export| export.snapshot.id);
+        let initial = initial.map(|export| export.id);
+        Self { id_last, initial, is_for_export: true, ..Self::default() }
+    }
+
     /// The newest good one.
     pub fn newest(&self) -> Option<&SnapshotRecord> {
         self.good.last()
@@ -109,6 +121,9 @@ impl JobSnapshots {
             SnapshotCommand::StartExecution => {
                 self.execution_last += 1;
                 self.ongoing = None;
+                if self.is_for_export {
+                    self.good.clear();
+                }
             }
             SnapshotCommand::Describe(operators) => self.operators.clone_from(operators),
             SnapshotCommand::Begin { execution } => {
@@ -122,9 +137,10 @@ impl JobSnapshots {
             SnapshotCommand::Commit(record) => {
                 self.check_ongoing(record.execution, record.id)?;
                 self.ongoing = None;
-                self.initial = None;
+                let kept = if self.is_for_export { 1 } else { SNAPSHOTS_KEPT };
+                self.initial = self.initial.filter(|_| self.is_for_export);
                 self.good.push(record.clone());
-                let excess = self.good.len().saturating_sub(SNAPSHOTS_KEPT);
+                let excess = self.good.len().saturating_sub(kept);
                 self.good.drain(..excess);
             }
             SnapshotCommand::Abandon { execution, id } => {
@@ -191,6 +207,21 @@ mod tests {
         let good: Vec<u64> = snapshots.good.iter().map(|record| record.id).collect();
         assert_eq!(good, [4, 5]);
         assert_eq!((snapshots.newest().unwrap().id, snapshots.id_last), (5, 5));
+    }
+
+    #[test]
+    fn without_a_guarantee_one_good_one_is_kept_and_no_execution_goes_on_from_it() {
+        let initial = Some(ObjectId(9));
+        let mut snapshots = JobSnapshots { initial, ..JobSnapshots::for_export(None) };
+        let begin = SnapshotCommand::Begin { execution: 1 };
+        let (first, second) = (record(1, 1), record(1, 2));
+        let (first, second) = (SnapshotCommand::Commit(first), SnapshotCommand::Commit(second));
+        let start = SnapshotCommand::StartExecution;
+        apply_all(&mut snapshots, &[start.clone(), begin.clone(), first, begin.clone(), second]);
+        assert_eq!(snapshots.good, [record(1, 2)], "one at a time");
+        apply_all(&mut snapshots, &[start]);
+        assert!(snapshots.good.is_empty(), "another execution does not go on from it");
+        assert_eq!((snapshots.initial, snapshots.id_last), (initial, 2));
     }
 
     #[test]

@@ -242,7 +242,7 @@ impl ControlState {
         Ok(())
     }
 
-    fn job_mut(&mut self, id: ObjectId) -> Result<&mut JobRecord> {
+    pub(super) fn job_mut(&mut self, id: ObjectId) -> Result<&mut JobRecord> {
         let job = self.jobs.get_mut(&id).ok_or_else(|| not_found("job", id.0.to_string()))?;
         Ok(Arc::make_mut(job))
     }
