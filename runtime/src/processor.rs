@@ -84,6 +84,9 @@ pub struct ProcessorContext {
     pub parallelism: usize,
     /// What becomes of rows when the execution is lost: what a sink must do about it.
     pub guarantee: Guarantee,
+    /// The newest snapshot that was given up by who accepts that rows repeat, 0 for none: what a sink
+    /// finds permanent of a snapshot up to this one comes again.
+    pub forsaken: SnapshotId,
     /// Shows trouble the job survives (`sys.jobs.last_error`); `None` when it is over.
     pub trouble: TellTrouble,
     /// Call to have this processor's tasklet called soon; the only method for other threads

@@ -1,8 +1,9 @@
 //! `CREATE JOB`, `ALTER JOB`, and the way from a job's text to its dag, the same at every start.
 
+use datafusion::sql::sqlparser::ast;
 use runtime::{
     dag::Dag,
-    job::{Guarantee, JobOptions, JobRequest},
+    job::{Fallback, Guarantee, JobOptions, JobRequest},
 };
 use storage::{
     cluster::control::{JobRecord, JobStatus, state::Relation},
@@ -96,9 +97,15 @@ pub fn alter(context: &Context, name: &str, action: &AlterJob) -> Result<Command
         return Err(Error::new("42704", format!("job \"{name}\" does not exist")));
     }
     let jobs = &context.parts.jobs;
+    let mut notices = Vec::new();
     let outcome = match action {
         AlterJob::Suspend => jobs.suspend(name),
-        AlterJob::Resume => jobs.resume(name),
+        AlterJob::Resume { options } => match accepts_repeats(options)? {
+            false => jobs.resume(name),
+            true => jobs.resume_accepting_repeats(name).map(|fallback| {
+                notices.push(goes_on_from(name, fallback));
+            }),
+        },
         AlterJob::Restart => jobs.restart(name),
         AlterJob::Options { options: changes, resumes } => {
             let altered = jobs.alter(name, options::read(changes)?);
@@ -106,7 +113,6 @@ pub fn alter(context: &Context, name: &str, action: &AlterJob) -> Result<Command
         }
     };
     outcome.map_err(|error| explained(context, name, error))?;
-    let mut notices = Vec::new();
     let state = context.parts.grid.control().state();
     if let (AlterJob::Suspend, Some(job)) = (action, state.job(name))
         && job.status == JobStatus::Suspended
@@ -115,6 +121,50 @@ pub fn alter(context: &Context, name: &str, action: &AlterJob) -> Result<Command
         notices.extend(nothing_kept(job).map(|text| ("00000", text)));
     }
     Ok(CommandOutcome { tag: "ALTER JOB".to_owned(), notices })
+}
+
+/// Options of RESUME: `acceptRepeats` alone.
+fn accepts_repeats(written: &[(ast::Expr, ast::Expr)]) -> Result<bool> {
+    let mut accepts = false;
+    for (name, value) in options::read(written)? {
+        let refuse = |code, text: String| Err(Error::new(code, text));
+        accepts = match (name.as_str(), value.to_ascii_lowercase().as_str()) {
+            ("acceptRepeats", "true") => true,
+            ("acceptRepeats", "false") => false,
+            ("acceptRepeats", _) => {
+                let text = format!("option \"acceptRepeats\" is 'true' or 'false', not '{value}'");
+                return refuse("22023", text);
+            }
+            _ => {
+                let text = format!("unknown option \"{name}\" of RESUME; valid is acceptRepeats");
+                return refuse("42601", text);
+            }
+        };
+    }
+    Ok(accepts)
+}
+
+/// Tells who accepts that rows repeat which of them may.
+fn goes_on_from(name: &str, fallback: Fallback) -> (&'static str, String) {
+    match fallback {
+        Fallback::NotNeeded => (
+            "00000",
+            format!("job \"{name}\" goes on as without acceptRepeats: nothing is damaged"),
+        ),
+        Fallback::Older(id) => (
+            "01000",
+            format!(
+                "job \"{name}\" goes back to snapshot {id}: what it wrote after that may repeat"
+            ),
+        ),
+        Fallback::Anew => (
+            "01000",
+            format!(
+                "job \"{name}\" has no whole snapshot and starts where its sources start: what it \
+                 wrote may repeat, and what they do not give again is lost"
+            ),
+        ),
+    }
 }
 
 /// What RESUME will do to a job that keeps no state.
@@ -128,10 +178,17 @@ fn nothing_kept(job: &JobRecord) -> Option<String> {
 
 /// An error of a request to a job; about a job's status, with why it has it and what to do about it.
 pub fn explained(context: &Context, name: &str, error: runtime::Error) -> Error {
-    let is_wrong_state = error.sqlstate() == "55000";
+    let (is_wrong_state, is_damage) = (error.sqlstate() == "55000", error.sqlstate() == "XX001");
     let error = Error::from(error);
     match context.parts.grid.control().state().job(name) {
         Some(job) if is_wrong_state => with_cause(error, job),
+        Some(job) if is_damage && job.status == JobStatus::Suspended => {
+            let quoted = quote_ident(name);
+            error.with_hint(format!(
+                "ALTER JOB {quoted} RESUME OPTIONS ('acceptRepeats' = 'true') goes on from an older \
+                 snapshot, or anew: rows may repeat."
+            ))
+        }
         _ => error,
     }
 }

@@ -240,6 +240,7 @@ impl MappingInsert {
             memory_max: None,
             snapshots: Some(Snapshots {
                 guarantee: Guarantee::ExactlyOnce,
+                forsaken: 0,
                 taken: Arc::new(move |_, states| {
                     drop(told.unbounded_send(News::Taken(states.map(drop))));
                 }),

@@ -30,8 +30,11 @@ pub struct CreateJob {
 pub enum AlterJob {
     /// SUSPEND.
     Suspend,
-    /// RESUME.
-    Resume,
+    /// RESUME [OPTIONS (…)].
+    Resume {
+        /// As written.
+        options: Vec<(ast::Expr, ast::Expr)>,
+    },
     /// RESTART.
     Restart,
     /// OPTIONS (…) [RESUME].
@@ -89,7 +92,9 @@ pub fn parse_alter(parser: &mut Parser<'_>) -> Result<(ast::Ident, AlterJob), Pa
     let action = if take_word(parser, "SUSPEND") {
         AlterJob::Suspend
     } else if take_word(parser, "RESUME") {
-        AlterJob::Resume
+        let has_options = take_word(parser, "OPTIONS");
+        let options = if has_options { parse_options(parser)? } else { Vec::new() };
+        AlterJob::Resume { options }
     } else if take_word(parser, "RESTART") {
         AlterJob::Restart
     } else if take_word(parser, "OPTIONS") {

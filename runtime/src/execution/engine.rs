@@ -106,6 +106,8 @@ pub struct Snapshots {
     /// What they are taken for: with `atLeastOnce` an instance does not wait for all its inputs to
     /// reach the barrier.
     pub guarantee: Guarantee,
+    /// The newest snapshot that was given up: what it made permanent comes again. 0 for none.
+    pub forsaken: SnapshotId,
     /// Told of each that was taken.
     pub taken: SnapshotTaken,
     /// Told that nothing is left to do but a snapshot: sinks have completed and wait for one.

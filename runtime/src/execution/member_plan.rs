@@ -23,6 +23,7 @@ use super::{
 use crate::{
     Error, Result,
     dag::{Dag, Edge, Routing},
+    item::SnapshotId,
     job::Guarantee,
     processor::{Cooperation, Processor, ProcessorContext, TellTrouble},
     state::{EVERY_INSTANCE, StateChunk, instance_of},
@@ -93,14 +94,16 @@ impl MemberPlan {
             .map(|edge| connect(&dag, edge, &mut vertices, &memory, site))
             .collect();
         let gauges = (gauges(&dag, &vertices), edges?);
-        let guarantee = snapshots.as_ref().map_or(Guarantee::None, |snapshots| snapshots.guarantee);
+        let promise = snapshots
+            .as_ref()
+            .map_or((Guarantee::None, 0), |snapshots| (snapshots.guarantee, snapshots.forsaken));
         for (vertex, instances) in vertices.iter_mut().enumerate() {
             let saved = restore.iter().find(|(name, _)| *name == dag.vertices[vertex].name);
             let saved = saved.map_or(&[][..], |(_, chunks)| chunks);
             let parallelism = instances.len();
             for instance in instances {
                 let shared = (&trouble, &memory, writers.as_ref());
-                let job = (job_id, &job_name, guarantee);
+                let job = (job_id, &job_name, promise);
                 let context = context(instance, parallelism, job, shared, site);
                 let name = Arc::clone(&instance.id.name);
                 guarded(&name, || start(&mut *instance.processor, &context, saved))?;
@@ -283,10 +286,11 @@ fn gauges(dag: &Dag, vertices: &[Vec<Instance>]) -> Vec<VertexGauge> {
 fn context(
     instance: &Instance,
     parallelism: usize,
-    (job_id, job_name, guarantee): (u64, &Arc<str>, Guarantee),
+    (job_id, job_name, promise): (u64, &Arc<str>, (Guarantee, SnapshotId)),
     (trouble, memory, writers): (&TellTrouble, &Arc<ExecutionMemory>, Option<&Arc<JobWriters>>),
     site: &Site<'_>,
 ) -> ProcessorContext {
+    let (guarantee, forsaken) = promise;
     let gauge = state_gauge(site.grid, job_name, &instance.id.name);
     let (signal, timer) = (Arc::clone(&instance.signal), Arc::clone(&instance.signal));
     ProcessorContext {
@@ -297,6 +301,7 @@ fn context(
         index: instance.id.index,
         parallelism,
         guarantee,
+        forsaken,
         trouble: Arc::clone(trouble),
         wake: Arc::new(move || signal.raise()),
         wake_at: Arc::new(move |nanos| timer.raise_at(nanos)),

@@ -5,7 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use storage::{GridConfig, env::Env};
+use storage::{
+    GridConfig,
+    env::Env,
+    table::{ReadMode, WriteMode},
+};
 
 use super::{
     test_job::{NAME, TestJob},
@@ -91,10 +95,13 @@ fn whatever_is_asked_of_the_job_every_id_is_there_once() {
     }
 }
 
-#[test]
-fn an_older_snapshot_is_refused_once_rows_of_a_newer_one_are_permanent() {
-    let bench = Bench::new(0);
-    bench.create();
+/// A suspended job, two of whose snapshots are good, that upserts.
+fn suspended_with_two_snapshots(seed: u64) -> (Bench, Arc<JobRecord>) {
+    let bench = Bench::new(seed);
+    let dag = bench.job.dag_with(WriteMode::Upsert);
+    let again = dag.clone();
+    bench.jobs.set_planner(Arc::new(move |_| Ok(again.clone())));
+    bench.jobs.create(bench.job.request(), dag).unwrap();
     for _ in 0..30_000 {
         if bench.job.record().snapshots.good.len() == 2 {
             break;
@@ -105,11 +112,64 @@ fn an_older_snapshot_is_refused_once_rows_of_a_newer_one_are_permanent() {
     let record = bench.job.record();
     let newest = record.snapshots.newest().unwrap();
     assert!(newest.commits && record.snapshots.good.len() == 2, "{record:?}");
+    (bench, record)
+}
+
+#[test]
+fn an_older_snapshot_is_refused_once_rows_of_a_newer_one_are_permanent() {
+    let (bench, record) = suspended_with_two_snapshots(0);
+    let newest = record.snapshots.newest().unwrap();
     assert!(bench.job.grid.snapshots().damage(record.id, newest.id, 0, false));
     let error = bench.jobs.resume(NAME).unwrap_err().to_string();
     assert!(error.starts_with(&format!("snapshot {} of job", newest.id)), "{error}");
     assert!(error.ends_with("is damaged"), "{error}");
     assert_eq!(bench.job.record().status, JobStatus::Suspended);
+}
+
+/// The job has completed: each id is wherever it belongs at least once; how many come again.
+fn repeats(bench: &Bench, what: &str) -> usize {
+    let expected: Vec<i64> = (0..IDS).collect();
+    assert_eq!(bench.job.in_table(ReadMode::Durable), expected, "{what}: table");
+    let mut repeats = 0;
+    for (place, mut ids) in [("topic", bench.job.in_topic()), ("files", bench.job.in_files())] {
+        repeats += ids.len() - expected.len().min(ids.len());
+        ids.dedup();
+        assert!(ids == expected, "{what}: {place}: {} of {IDS} ids", ids.len());
+    }
+    repeats
+}
+
+#[test]
+fn who_accepts_that_rows_repeat_goes_back_to_the_older_snapshot_and_loses_none() {
+    let mut all = 0;
+    for seed in 0..3 * seeds() {
+        let what = format!("seed {seed}");
+        let (bench, record) = suspended_with_two_snapshots(seed);
+        let [older, newest] = [0, 1].map(|position| record.snapshots.good[position].id);
+        assert!(bench.job.grid.snapshots().damage(record.id, newest, 0, seed % 2 == 0));
+        assert!(bench.jobs.resume(NAME).is_err());
+        let from = bench.jobs.resume_accepting_repeats(NAME).unwrap();
+        assert_eq!(from, Fallback::Older(older), "{what}");
+        let snapshots = &bench.job.record().snapshots;
+        assert!(snapshots.forsaken == newest && snapshots.id_last >= newest, "{snapshots:?}");
+        // Lost before or after it has a snapshot of its own, it goes on.
+        bench.jobs.lose(NAME);
+        bench.complete(&what);
+        all += repeats(&bench, &what);
+    }
+    assert!(all > 0, "no row came again");
+}
+
+#[test]
+fn who_accepts_that_rows_repeat_starts_anew_when_no_snapshot_is_whole() {
+    let (bench, record) = suspended_with_two_snapshots(1);
+    for snapshot in &record.snapshots.good {
+        assert!(bench.job.grid.snapshots().damage(record.id, snapshot.id, 0, true));
+    }
+    assert!(bench.jobs.resume(NAME).is_err());
+    assert_eq!(bench.jobs.resume_accepting_repeats(NAME).unwrap(), Fallback::Anew);
+    bench.complete("anew");
+    assert!(repeats(&bench, "anew") > 0);
 }
 
 /// All places where an execution can be lost, found by watching one that suspends and resumes.

@@ -16,6 +16,7 @@ use storage::{
 use super::{
     backstage::{Backstage, Threads},
     events::{Event, Request},
+    fallback::Fallback,
     options::{Guarantee, JobOptions},
     shell::{Asked, Job, State},
     timeouts::Timeouts,
@@ -137,6 +138,14 @@ impl Jobs {
     /// its snapshots kept.
     pub fn resume(&self, name: &str) -> Result<()> {
         self.request(name, "resume", Request::Resume)
+    }
+
+    /// Starts a suspended job as [`Jobs::resume`] does; if its newest snapshots are damaged, from an
+    /// older one, or from none, so that rows it has written come again. From where it goes on.
+    pub fn resume_accepting_repeats(&self, name: &str) -> Result<Fallback> {
+        let fallback = self.job(name)?.fall_back()?;
+        self.resume(name)?;
+        Ok(fallback)
     }
 
     /// Suspends and resumes.

@@ -395,6 +395,18 @@ fn a_job_without_a_whole_snapshot_stays_suspended_and_names_what_is_damaged() {
 }
 
 #[test]
+fn who_accepts_repeats_for_nothing_goes_on_as_without() {
+    let bench = bench();
+    let before = suspended_with_two_snapshots(&bench);
+    assert_eq!(bench.jobs.resume_accepting_repeats("j").unwrap(), Fallback::NotNeeded);
+    let error = bench.jobs.resume_accepting_repeats("j").unwrap_err().to_string();
+    assert_eq!(error, "job \"j\" is RUNNING, not SUSPENDED");
+    let snapshots = &bench.record("j").snapshots;
+    assert_eq!(snapshots.forsaken, 0);
+    assert!(snapshots.newest().unwrap().id >= before.snapshots.newest().unwrap().id);
+}
+
+#[test]
 fn processors_are_told_of_good_snapshots_after_they_have_saved_for_them() {
     #[derive(Default)]
     struct Told {

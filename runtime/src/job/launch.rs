@@ -56,6 +56,7 @@ impl Job {
         let has_guarantee = self.guarantee != Guarantee::None;
         let interval = self.state.lock().options.snapshot_interval;
         let interval = has_guarantee.then_some(interval);
+        let forsaken = record.snapshots.forsaken;
         let commits = dag.vertices.iter().any(|vertex| vertex.supplier.commits());
         let (ended, exporting) = (Arc::clone(self), Arc::clone(self));
         let subject = Subject {
@@ -72,6 +73,7 @@ impl Job {
         let finished = Box::new(move |end| to_end(Message::Ended(end)));
         let policy = Snapshots {
             guarantee: self.guarantee,
+            forsaken,
             taken: Arc::new(move |id, states| to_take(Message::Taken(id, states))),
             awaited: Arc::new(move || to_await(Message::Awaited)),
             writers: writers.map(|of_execution| of_execution.writers),

@@ -6,6 +6,7 @@ mod backstage;
 mod coordinator;
 mod events;
 mod exports;
+mod fallback;
 mod jobs;
 mod launch;
 mod options;
@@ -14,5 +15,6 @@ mod snapshot_thread;
 mod snapshots;
 mod timeouts;
 
+pub use fallback::Fallback;
 pub use jobs::{ExportName, JobRequest, Jobs, PlanJob};
 pub use options::{Guarantee, JobOptions};

@@ -77,13 +77,18 @@ impl TestJob {
     }
 
     pub(super) fn dag(&self) -> Dag {
+        self.dag_with(WriteMode::Insert)
+    }
+
+    /// Its dag, writing into the table so.
+    pub(super) fn dag_with(&self, mode: WriteMode) -> Dag {
         let mut dag = Dag::default();
         let counting = counting_source(self.ids, 3);
         let source = dag.vertex("source", Parallelism::Exactly(SOURCES), counting);
         let spec = TableSinkSpec {
             table: Arc::clone(&self.table),
             input: bigint_schema(&["id"]),
-            mode: WriteMode::Insert,
+            mode,
             is_append_only: true,
         };
         let table = dag.vertex("table", Parallelism::Exactly(2), table_sink(spec));

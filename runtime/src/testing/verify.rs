@@ -58,6 +58,7 @@ pub fn context(grid: &Arc<Grid>) -> ProcessorContext {
         index: 0,
         parallelism: 1,
         guarantee: Guarantee::None,
+        forsaken: 0,
         trouble: Arc::new(|_| ()),
         wake: Arc::new(|| ()),
         wake_at: Arc::new(|_| ()),

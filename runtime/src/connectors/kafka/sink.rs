@@ -150,6 +150,7 @@ impl Processor for KafkaSink {
                     open: Arc::clone(&self.open),
                     lifetime: Lifetime { clock, nanos: self.lifetime_nanos },
                     failpoints: failpoints.clone(),
+                    forsaken: context.forsaken,
                 };
                 Way::Transactional(Box::new(Transactions::new(target, context)?))
             }

@@ -17,7 +17,8 @@
 //! ```text
 //!   mark = n   T(n) was committed: forget the saved rows
 //!   mark < n   it was not, and never will be: send the saved rows again, commit with mark n
-//!   mark > n   rows behind the snapshot are visible and would come again: refuse
+//!   mark > n   rows behind the snapshot are visible and would come again: refuse, unless it was
+//!              accepted that they do (RESUME … acceptRepeats: the snapshot of that mark is forsaken)
 //!   no mark, or an older one than the snapshot knew: the topic forgot it: refuse
 //! ```
 //! The mark is committed by the transaction itself, so that it can never lie. An instance restores
@@ -61,6 +62,8 @@ pub struct Target {
     pub lifetime: Lifetime,
     /// Where tests have the execution lost.
     pub failpoints: Failpoints,
+    /// The newest snapshot that was given up: what it committed comes again.
+    pub forsaken: SnapshotId,
 }
 
 impl Target {
@@ -361,8 +364,8 @@ impl Unsettled {
             },
             Progress::Asking(mut transaction) => {
                 let mark = transaction.log().mark();
-                let is_missing = mark
-                    .and_then(|mark| self.is_missing(&target.topic, mark).map_err(Failure::Failed));
+                let is_missing =
+                    mark.and_then(|mark| self.is_missing(target, mark).map_err(Failure::Failed));
                 match is_missing {
                     Err(failure) => (Progress::Asking(transaction), Err(failure)),
                     Ok(Some(mark)) => (Progress::Settled, Ok(Some((transaction, mark)))),
@@ -385,7 +388,8 @@ impl Unsettled {
 
     /// What the mark of an id says of the saved rows: `None` if they must be sent again, or else the
     /// mark. 55000 if the rows of the job are in the topic neither once nor not at all.
-    fn is_missing(&self, topic: &str, mark: Option<i64>) -> Result<Option<i64>> {
+    fn is_missing(&self, target: &Target, mark: Option<i64>) -> Result<Option<i64>> {
+        let (topic, forsaken) = (&target.topic, target.forsaken as i64);
         let snapshot = self.snapshot as i64;
         let refuse = |reason: String| {
             let message = format!(
@@ -404,7 +408,7 @@ impl Unsettled {
                  snapshot {}",
                 self.marked
             )),
-            Some(mark) if mark > snapshot.max(self.marked) => refuse(format!(
+            Some(mark) if mark > snapshot.max(self.marked).max(forsaken) => refuse(format!(
                 "the transaction of snapshot {mark} is committed, behind snapshot {snapshot}"
             )),
             Some(mark) if mark >= snapshot || self.rows.is_empty() => Ok(Some(mark)),

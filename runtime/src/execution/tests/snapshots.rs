@@ -12,7 +12,7 @@ fn snapshots(guarantee: Guarantee) -> (Option<Snapshots>, Taken) {
     let (sender, taken) = mpsc::channel();
     let taken_by = Arc::new(move |id, states| drop(sender.send((id, states))));
     let awaited = Arc::new(|| ());
-    (Some(Snapshots { guarantee, taken: taken_by, awaited, writers: None }), taken)
+    (Some(Snapshots { guarantee, forsaken: 0, taken: taken_by, awaited, writers: None }), taken)
 }
 
 /// Runs the sums from a state with a snapshot taken every so many rows, to the end; what was taken

@@ -6,7 +6,8 @@
 //!   Begin 7 ─► ongoing: 7 ─► Commit 7 ─► good: 6, 7     (5 falls out: two are kept)
 //!                  └───────► Abandon 7 ─► good: 5, 6    (7 is never used again)
 //! ```
-//! The invariants are those of `ControlState::apply`, so they hold in every build: ids rise and are
+//! A job whose newest snapshots are damaged may be told to go back: they are *forsaken*, and what they
+//! made permanent comes again. The invariants are those of `ControlState::apply`, so they hold in every build: ids rise and are
 //! never reused, one snapshot of a job is under way at a time, what comes from an execution that is
 //! over changes nothing, and a good snapshot says how many chunks it has and what their digest is.
 
@@ -66,6 +67,8 @@ pub struct JobSnapshots {
     pub initial: Option<ObjectId>,
     /// The first of the jobs that went on from each other up to this one, if it is not this one.
     pub root: Option<ObjectId>,
+    /// The newest snapshot that was given up, though what it covers is permanent; 0 for none.
+    pub forsaken: u64,
     /// Whether it goes on from none of its own: a job without a guarantee, whose snapshots are taken
     /// to be exported, and are the exports' alone after that.
     pub is_for_export: bool,
@@ -85,6 +88,12 @@ pub enum SnapshotCommand {
     },
     /// The snapshot being taken is good. The commit point.
     Commit(SnapshotRecord),
+    /// Only the good ones up to this one are good, or none and the exported one it started from neither:
+    /// the others are damaged, and rows may repeat. Of a SUSPENDED job only.
+    GoBack {
+        /// The newest that is kept.
+        to: Option<u64>,
+    },
     /// The snapshot being taken will not be.
     Abandon {
         /// Whose.
@@ -142,6 +151,14 @@ impl JobSnapshots {
                 self.good.push(record.clone());
                 let excess = self.good.len().saturating_sub(kept);
                 self.good.drain(..excess);
+            }
+            SnapshotCommand::GoBack { to } => {
+                let newest = self.newest().map_or(0, |newest| newest.id);
+                self.good.retain(|good| Some(good.id) <= *to);
+                if self.newest().is_none_or(|kept| kept.id < newest) {
+                    self.forsaken = self.forsaken.max(newest);
+                }
+                self.initial = self.initial.filter(|_| to.is_some());
             }
             SnapshotCommand::Abandon { execution, id } => {
                 self.check_ongoing(*execution, *id)?;
@@ -207,6 +224,27 @@ mod tests {
         let good: Vec<u64> = snapshots.good.iter().map(|record| record.id).collect();
         assert_eq!(good, [4, 5]);
         assert_eq!((snapshots.newest().unwrap().id, snapshots.id_last), (5, 5));
+    }
+
+    #[test]
+    fn what_is_gone_back_behind_is_forsaken_and_its_id_is_not_given_again() {
+        let mut snapshots = JobSnapshots::default();
+        snapshots.apply(&SnapshotCommand::StartExecution).unwrap();
+        for id in 1..=3 {
+            let begin = SnapshotCommand::Begin { execution: 1 };
+            apply_all(&mut snapshots, &[begin, SnapshotCommand::Commit(record(1, id))]);
+        }
+        apply_all(&mut snapshots, &[SnapshotCommand::GoBack { to: Some(3) }]);
+        assert_eq!((snapshots.good.len(), snapshots.forsaken), (2, 0), "nothing is given up");
+        apply_all(&mut snapshots, &[SnapshotCommand::GoBack { to: Some(2) }]);
+        assert_eq!((&snapshots.good[..], snapshots.forsaken), (&[record(1, 2)][..], 3));
+        apply_all(&mut snapshots, &[SnapshotCommand::GoBack { to: None }]);
+        assert_eq!((&snapshots.good[..], snapshots.forsaken), (&[][..], 3));
+        apply_all(
+            &mut snapshots,
+            &[SnapshotCommand::StartExecution, SnapshotCommand::Begin { execution: 2 }],
+        );
+        assert_eq!(snapshots.ongoing, Some(4));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::{
         JobError, JobRecord, JobStatus, MappingRecord, ObjectId, ObjectName, TableRecord,
         ViewRecord, snapshot_table,
     },
+    snapshots::SnapshotCommand,
 };
 use crate::{Error, Result, partition::PartitionId};
 
@@ -111,7 +112,13 @@ impl ControlState {
             Command::ExportSnapshot(request) => (self.export_snapshot(request)?, false),
             Command::DropSnapshot(name) => (self.drop_export(name)?, false),
             Command::Snapshot(id, change) => {
-                self.job_mut(*id)?.snapshots.apply(change)?;
+                let job = self.job_mut(*id)?;
+                let goes_back = matches!(change, SnapshotCommand::GoBack { .. });
+                if goes_back && job.status != JobStatus::Suspended {
+                    let (name, status) = (&job.name, job.status.word());
+                    return Err(Error::WrongState(format!("job \"{name}\" is {status}")));
+                }
+                job.snapshots.apply(change)?;
                 (*id, false)
             }
             Command::Assign(owners) => {
