@@ -332,7 +332,7 @@ impl StateColumn {
             Self::WideSum(values) => clear(values, slots),
             Self::FloatSum(values) | Self::SquareSum(values) => clear(values, slots),
             Self::Extreme(extreme) => extreme.clear_slots(slots),
-            // Its sections are replaced whole.
+            // What is saved of it are changes, which add up.
             Self::Multiset(_) => {}
         }
     }

@@ -18,6 +18,7 @@ mod input;
 mod multiset;
 mod numeric;
 mod spec;
+mod unsaved;
 
 pub(super) use aggregate::Aggregate;
 pub(super) use column::{StateColumn, compact};

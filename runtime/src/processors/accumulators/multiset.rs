@@ -10,7 +10,7 @@ use arrow::{
     datatypes::{DataType, Int64Type},
 };
 
-use super::input::Target;
+use super::{input::Target, unsaved::Unsaved};
 use crate::{
     Result,
     state::{KeyedMap, keyed_map::NO_ID},
@@ -26,6 +26,10 @@ pub(in crate::processors) struct Multiset {
     /// By entry; zero means it is not there.
     weights: Vec<i64>,
     zero_count: usize,
+    /// As many are not worth looking for.
+    zeros_max: usize,
+    /// What its saved section does not say; `None` if it has none.
+    unsaved: Option<Unsaved>,
 }
 
 /// The entries of a multiset as columns.
@@ -42,6 +46,8 @@ impl Multiset {
             entries: entry_map(value_type)?,
             weights: Vec::new(),
             zero_count: 0,
+            zeros_max: ZEROS_MAX,
+            unsaved: None,
         })
     }
 
@@ -50,7 +56,9 @@ impl Multiset {
     }
 
     pub(in crate::processors) fn bytes(&self) -> usize {
-        self.entries.bytes() + self.weights.capacity() * size_of::<i64>()
+        self.entries.bytes()
+            + self.weights.capacity() * size_of::<i64>()
+            + self.unsaved.as_ref().map_or(0, Unsaved::bytes)
     }
 
     /// Takes in rows. `changes` gets, for each of the entries answered, +1 if its value came up in
@@ -101,6 +109,9 @@ impl Multiset {
             let total = &mut self.weights[id as usize];
             let before = *total;
             *total += weight * sign;
+            if let Some(unsaved) = &mut self.unsaved {
+                unsaved.note(id, weight * sign);
+            }
             if let Some(changes) = &mut changes {
                 changes.push(i64::from(*total > 0) - i64::from(before > 0));
             }
@@ -110,7 +121,7 @@ impl Multiset {
                 _ => {}
             }
         }
-        if self.zero_count > ZEROS_MAX && self.zero_count * 2 > self.weights.len() {
+        if self.zero_count > self.zeros_max && self.zero_count * 2 > self.weights.len() {
             self.forget_zeros(|weight| weight != 0);
         }
         Ok(())
@@ -139,13 +150,49 @@ impl Multiset {
         let ids: Vec<u32> = (range.start as u32..range.end as u32)
             .filter(|&id| is_wanted(self.weights[id as usize]))
             .collect();
+        let weights = ids.iter().map(|&id| self.weights[id as usize]).collect();
+        self.entries_of(ids, weights)
+    }
+
+    fn entries_of(&self, ids: Vec<u32>, weights: Vec<i64>) -> Result<Entries> {
         let columns = self.entries.columns_of(&ids)?;
         let slots = columns[0].as_primitive::<Int64Type>().values();
-        Ok(Entries {
-            slots: slots.iter().map(|&slot| slot as u32).collect(),
-            values: ArrayRef::clone(&columns[1]),
-            weights: ids.iter().map(|&id| self.weights[id as usize]).collect(),
-        })
+        let slots = slots.iter().map(|&slot| slot as u32).collect();
+        Ok(Entries { slots, values: ArrayRef::clone(&columns[1]), weights })
+    }
+
+    /// A save begins: of all entries, or of what has changed since the save before; whether of all.
+    /// What is to be written is what there is now, see [`Multiset::take_saved`].
+    pub(in crate::processors) fn begin_save(&mut self, is_incremental: bool) -> bool {
+        self.zeros_max = ZEROS_MAX;
+        let len = self.weights.len();
+        match self.unsaved.as_mut().filter(|unsaved| is_incremental && !unsaved.is_bloated(len)) {
+            Some(unsaved) => {
+                unsaved.begin();
+                false
+            }
+            None => {
+                self.unsaved = Some(Unsaved::of_all(len));
+                true
+            }
+        }
+    }
+
+    /// What is to be written of up to `count` entries: weights to be added to those that are saved.
+    /// How many were looked at; `None` when the save has nothing left.
+    pub(in crate::processors) fn take_saved(
+        &mut self,
+        count: usize,
+    ) -> Result<Option<(usize, Entries)>> {
+        let taken = self.unsaved.as_mut().and_then(|unsaved| unsaved.take(count, &self.weights));
+        let Some((looked_at, found)) = taken else { return Ok(None) };
+        let (ids, weights) = found.into_iter().unzip();
+        Ok(Some((looked_at, self.entries_of(ids, weights)?)))
+    }
+
+    /// Forgets that it was saved.
+    pub(in crate::processors) fn forget_saves(&mut self) {
+        self.unsaved = None;
     }
 
     /// Moves the entries of slot i to slot `new_slots[i]`; those of forgotten slots go.
@@ -167,10 +214,19 @@ impl Multiset {
     }
 
     fn forget_zeros(&mut self, is_kept: impl Fn(i64) -> bool) {
-        let weights = &self.weights;
-        self.entries.retain(|id| is_kept(weights[id as usize]));
-        self.weights.retain(|&weight| is_kept(weight));
-        self.zero_count = 0;
+        let mut kept: Vec<bool> = self.weights.iter().map(|&weight| is_kept(weight)).collect();
+        if let Some(unsaved) = &self.unsaved {
+            unsaved.mark_needed(&mut kept);
+        }
+        let new_ids = self.entries.retain(|id| kept[id as usize]);
+        let mut kept = kept.into_iter();
+        self.weights.retain(|_| kept.next().unwrap_or(false));
+        self.zero_count = self.weights.iter().filter(|weight| **weight == 0).count();
+        // Those that are not saved go after the next save; to look for them before is in vain.
+        self.zeros_max = ZEROS_MAX.max(self.zero_count * 2);
+        if let Some(unsaved) = &mut self.unsaved {
+            unsaved.remap(&new_ids);
+        }
     }
 }
 

@@ -100,6 +100,14 @@ impl Groups {
         }
     }
 
+    /// The multisets of all aggregates, in their order.
+    pub(super) fn multisets(&mut self) -> impl Iterator<Item = &mut Multiset> {
+        self.columns.iter_mut().flatten().filter_map(|column| match column {
+            StateColumn::Multiset(multiset) => Some(&mut **multiset),
+            _ => None,
+        })
+    }
+
     pub(super) fn bytes(&self) -> usize {
         let columns: usize = self.columns.iter().flatten().map(StateColumn::bytes).sum();
         columns + self.live.capacity() * size_of::<i64>()

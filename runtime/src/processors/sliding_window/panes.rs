@@ -7,14 +7,15 @@ use std::{
 };
 
 use super::{
+    budget::Budget,
     keys::WindowKeys,
     pane::{Dirty, Pane, SlotMaps},
-    snapshot::appended,
+    snapshot::{ROWS_PER_SLICE, appended, next_slice},
 };
 use crate::{
     Result,
     processor::Done,
-    processors::accumulators::Aggregate,
+    processors::accumulators::{Aggregate, Multiset},
     state::{SectionChange, StateWriter},
 };
 
@@ -79,19 +80,35 @@ impl Panes {
         self.by_number.get(&number)
     }
 
-    /// Takes a pane out; its keys are still in use.
-    pub(super) fn remove(&mut self, number: i64, keys: &WindowKeys) -> Result<Option<Pane>> {
-        let Some(mut pane) = self.by_number.remove(&number) else { return Ok(None) };
+    /// Writes what the save under way has left of a pane that is about to be taken out; `Yes` when
+    /// that is nothing.
+    pub(super) fn settle(
+        &mut self,
+        number: i64,
+        keys: &WindowKeys,
+        budget: &mut Budget,
+    ) -> Result<Done> {
+        while self.by_number.get(&number).is_some_and(|pane| pane.frozen.is_some()) {
+            let count = budget.take(ROWS_PER_SLICE);
+            if count == 0 {
+                return Ok(Done::No);
+            }
+            let slice = self.change(number, |pane| next_slice(number, pane, count, keys))?;
+            self.early.extend(slice.flatten().map(|(_, change)| change));
+        }
+        Ok(Done::Yes)
+    }
+
+    /// Takes a pane out that is settled; its keys are still in use.
+    pub(super) fn remove(&mut self, number: i64) -> Option<Pane> {
+        let pane = self.by_number.remove(&number)?;
+        assert!(pane.frozen.is_none(), "a pane goes when what is saved of it is written");
         self.pane_bytes -= pane.bytes();
         self.maps.close(number, &pane.ids);
-        if let Some(mut frozen) = pane.frozen.take() {
-            let slots = frozen.take(usize::MAX);
-            self.early.push(appended(number, &pane, &slots, keys)?);
-        }
         if pane.dirty.is_saved() {
             self.forgotten.push(number);
         }
-        Ok(Some(pane))
+        Some(pane)
     }
 
     /// A save begins: pane `number` is to be written, in addition or in place of what was.
@@ -113,20 +130,14 @@ impl Panes {
     ) -> Result<Done> {
         state.changes.append(&mut self.early);
         while let Some(&number) = self.frozen.front() {
-            let written = self.change(number, |pane| {
-                let Some(frozen) = &mut pane.frozen else { return Ok(0) };
-                let slots = frozen.take(row_count);
-                if slots.is_empty() {
-                    pane.frozen = None;
-                } else {
-                    state.change(appended(number, pane, &slots, keys)?);
-                }
-                Ok(slots.len())
-            })?;
-            row_count -= written.unwrap_or(0);
-            if written.unwrap_or(0) == 0 {
+            let slice = self.change(number, |pane| next_slice(number, pane, row_count, keys))?;
+            let Some((looked_at, change)) = slice.flatten() else {
                 self.frozen.pop_front();
-            } else if row_count == 0 {
+                continue;
+            };
+            state.change(change);
+            row_count -= looked_at;
+            if row_count == 0 {
                 return Ok(Done::No);
             }
         }
@@ -139,6 +150,7 @@ impl Panes {
         for number in std::mem::take(&mut self.frozen) {
             self.change(number, |pane| {
                 (pane.frozen, pane.dirty) = (None, Dirty::default());
+                pane.groups.multisets().for_each(Multiset::forget_saves);
                 Ok(())
             })?;
         }

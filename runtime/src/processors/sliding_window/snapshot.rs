@@ -4,12 +4,12 @@
 //! | --- | --- | --- |
 //! | 0 | a partition and the first window that is not closed | `partition, first_open` |
 //! | 1 | a key in a pane | `pane, live`, keys, one column for each number or extreme |
-//! | 2 + n | a value of a key in a pane, for the n-th multiset | `pane`, keys, `value, weight` |
+//! | 2 + n | weight of a value of a key in a pane, for the n-th multiset | `pane`, keys, `value, weight` |
 //!
 //! Each pane is a section, and what is saved of it at a snapshot are the keys that rows have come for
 //! since the one before, written in slices behind the barrier (see [`super::frozen`]): the pause grows
 //! neither with what there is nor with what has changed. A row that is saved later replaces an
-//! earlier one of its key. A pane with multisets is replaced whole, and at the barrier.
+//! earlier one of its key; the weights of a multiset, which come the same way, are added up.
 //!
 //! Keys lie in their partition, whatever the number of instances before and after. What is closed
 //! has no key and all instances must know it: it is a row for each partition an instance serves. The total is not saved; it is added up again.
@@ -36,7 +36,7 @@ const TAG_PANES: u8 = 1;
 const TAG_MULTISETS: u8 = 2;
 
 /// Rows written between two other calls: half a millisecond's work.
-const ROWS_PER_SLICE: usize = if cfg!(test) { 3 } else { 16_384 };
+pub(super) const ROWS_PER_SLICE: usize = if cfg!(test) { 3 } else { 16_384 };
 
 impl SlidingWindow {
     pub(super) fn save_state(&mut self, state: &mut StateWriter) -> Result<()> {
@@ -50,7 +50,6 @@ impl SlidingWindow {
             }
         }
         self.panes.thaw()?;
-        let has_multisets = !self.plan.multiset_positions().is_empty();
         let mut to_freeze = Vec::new();
         let Self { panes, keys, plan, .. } = self;
         panes.change_each(|number, pane| {
@@ -61,14 +60,14 @@ impl SlidingWindow {
             }
             let is_whole = !state.is_incremental
                 || !pane.dirty.is_saved()
-                || has_multisets
                 || pane.dirty.is_bloated_by(dirty_count, len);
-            if state.snapshot > 0 && !has_multisets {
+            if state.snapshot > 0 {
                 if is_whole {
                     // All that follows is appended to nothing.
                     let nothing = pane_rows(number, pane, &[], keys)?;
                     state.change(SectionChange::Replace((TAG_PANES, number), nothing));
                 }
+                begin_multisets(number, pane, keys, state)?;
                 to_freeze.push((number, is_whole));
                 return Ok(());
             }
@@ -81,9 +80,6 @@ impl SlidingWindow {
                 if let Some(rows) = multiset_rows(number, pane, at, keys)? {
                     state.change(SectionChange::Replace(section, rows));
                 }
-            }
-            if state.snapshot > 0 {
-                pane.dirty.freeze(true, len);
             }
             Ok(())
         })?;
@@ -200,6 +196,47 @@ pub(super) fn appended(
     Ok(SectionChange::Append((TAG_PANES, number), rows))
 }
 
+/// The next slice of what the save under way is to write of a pane, of up to `count` slots or values:
+/// how many were looked at. `None` when nothing is left.
+pub(super) fn next_slice(
+    number: i64,
+    pane: &mut Pane,
+    count: usize,
+    keys: &WindowKeys,
+) -> Result<Option<(usize, SectionChange)>> {
+    let Some(frozen) = &mut pane.frozen else { return Ok(None) };
+    let slots = frozen.take(count);
+    if !slots.is_empty() {
+        return Ok(Some((slots.len(), appended(number, pane, &slots, keys)?)));
+    }
+    let Pane { groups, ids, .. } = pane;
+    for (tag, multiset) in (TAG_MULTISETS..).zip(groups.multisets()) {
+        if let Some((looked_at, entries)) = multiset.take_saved(count)? {
+            let rows = entry_rows(number, ids, entries, keys)?;
+            return Ok(Some((looked_at, SectionChange::Append((tag, number), rows))));
+        }
+    }
+    pane.frozen = None;
+    Ok(None)
+}
+
+/// A save of a pane's multisets begins.
+fn begin_multisets(
+    number: i64,
+    pane: &mut Pane,
+    keys: &WindowKeys,
+    state: &mut StateWriter,
+) -> Result<()> {
+    let Pane { groups, ids, .. } = pane;
+    for (tag, multiset) in (TAG_MULTISETS..).zip(groups.multisets()) {
+        if multiset.begin_save(state.is_incremental) {
+            let nothing = entry_rows(number, ids, multiset.entries_in(0..0, |_| false)?, keys)?;
+            state.change(SectionChange::Replace((tag, number), nothing));
+        }
+    }
+    Ok(())
+}
+
 /// What some slots of a pane hold.
 fn pane_rows(number: i64, pane: &Pane, slots: &[u32], keys: &WindowKeys) -> Result<KeyedRows> {
     let ids: Vec<u32> = slots.iter().map(|&slot| pane.ids[slot as usize]).collect();
@@ -226,13 +263,18 @@ fn multiset_rows(
         return Ok(None);
     };
     let entries = multiset.entries(|weight| weight != 0)?;
-    let ids: Vec<u32> = entries.slots.iter().map(|&slot| pane.ids[slot as usize]).collect();
+    entry_rows(number, &pane.ids, entries, keys).map(Some)
+}
+
+/// Entries of a multiset as they are saved; `ids` are the keys of the pane's slots.
+fn entry_rows(number: i64, ids: &[u32], entries: Entries, keys: &WindowKeys) -> Result<KeyedRows> {
+    let ids: Vec<u32> = entries.slots.iter().map(|&slot| ids[slot as usize]).collect();
     let numbers: ArrayRef = Arc::new(Int64Array::from_value(number, entries.slots.len()));
     let weights: ArrayRef = Arc::new(Int64Array::from(entries.weights));
     let keys = keys.columns_of(&ids)?;
     let key_positions = 1..1 + keys.len();
     let columns = [numbers].into_iter().chain(keys).chain([entries.values, weights]).collect();
-    Ok(Some(KeyedRows { rows: batch_of(columns)?, placed_by: PlacedBy::Keys(key_positions) }))
+    Ok(KeyedRows { rows: batch_of(columns)?, placed_by: PlacedBy::Keys(key_positions) })
 }
 
 fn integers(column: &ArrayRef) -> &Int64Array {

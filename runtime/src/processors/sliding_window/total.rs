@@ -236,8 +236,11 @@ impl Total {
                 return Ok(Done::No);
             }
         }
+        if field.panes.settle(number, field.keys, budget)? == Done::No {
+            return Ok(Done::No);
+        }
         self.stacks.forget(number);
-        if let Some(pane) = field.panes.remove(number, field.keys)? {
+        if let Some(pane) = field.panes.remove(number) {
             field.keys.leave(&pane.ids);
         }
         Ok(Done::Yes)

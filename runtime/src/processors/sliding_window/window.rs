@@ -145,6 +145,9 @@ impl SlidingWindow {
             if self.retire(&mut budget)? == Done::No {
                 return Ok(Done::No);
             }
+            if self.settle(window, &mut budget)? == Done::No {
+                return Ok(self.later());
+            }
             self.begin(window)?;
         }
         Ok(Done::No)
@@ -162,13 +165,22 @@ impl SlidingWindow {
         Budget::new(self.units_of_call)
     }
 
+    /// Writes what a save has left of a window's only pane, which goes when it is closed.
+    fn settle(&mut self, window: i64, budget: &mut Budget) -> Result<Done> {
+        let alignment = &self.plan.alignment;
+        match alignment.is_single_pane() {
+            true => self.panes.settle(alignment.first_pane(window), &self.keys, budget),
+            false => Ok(Done::Yes),
+        }
+    }
+
     /// Begins to close a window.
     fn begin(&mut self, window: i64) -> Result<()> {
         let alignment = &self.plan.alignment;
         let first = alignment.first_pane(window);
         let mut only_pane = None;
         if alignment.is_single_pane() {
-            let pane = self.panes.remove(first, &self.keys)?;
+            let pane = self.panes.remove(first);
             let missing = || Error::Internal("a due window has no pane".to_owned());
             only_pane = Some(pane.ok_or_else(missing)?);
         } else {

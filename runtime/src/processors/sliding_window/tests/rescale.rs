@@ -277,6 +277,98 @@ fn what_is_saved_grows_with_what_has_changed_and_not_with_what_there_is() {
     assert!(saved.all_chunks().iter().map(|chunk| chunk.rows.num_rows()).sum::<usize>() <= 10_001);
 }
 
+#[test]
+fn of_distinct_values_and_extremes_that_may_go_what_has_changed_is_saved() {
+    let grid = Grid::open(GridConfig::default(), Env::simulated(1).0).unwrap();
+    let mut spec = model_spec(1_000_000, 1_000_000, 0);
+    spec.is_append_only = false;
+    let multisets = spec::WindowPlan::new(&spec).unwrap().multiset_positions().len();
+    assert!(multisets >= 3, "{multisets}");
+    let bytes = |begun: &Begun| -> usize {
+        let changes = begun.states.iter().flat_map(|(state, _)| &state.changes);
+        let rows = changes.filter_map(|change| match change {
+            SectionChange::Append(_, rows) | SectionChange::Replace(_, rows) => Some(&rows.rows),
+            SectionChange::Forget(_) => None,
+        });
+        let sizes = rows.map(|rows| rows.num_rows() * rows.num_columns() * size_of::<i64>());
+        sizes.sum()
+    };
+    let mut vertex = Vertex::new(&grid, &spec, 1);
+    // Ten values above 3 for each of 1000 keys.
+    let rows = |keys: std::ops::Range<i64>, weight: i64| {
+        let row = |n: i64| (10, n / 10, 4 + n % 10, weight);
+        Event::Rows((keys.start * 10..keys.end * 10).map(row).collect())
+    };
+    vertex.take(&rows(0..1_000, 1));
+    let mut saved = Saved::default();
+    let mut bytes_of = |vertex: &mut Vertex, is_incremental: bool| {
+        let mut begun = vertex.begin_save(saved.id + 1, is_incremental);
+        let at_barrier = bytes(&begun);
+        while vertex.save_slice(&mut begun) == Done::No {}
+        let all = bytes(&begun);
+        vertex.end_save(begun, &mut saved);
+        (at_barrier, all)
+    };
+    let (at_barrier, all) = bytes_of(&mut vertex, false);
+    assert!(all > 10_000 * 32 * multisets && at_barrier < 5_000, "{at_barrier} of {all} bytes");
+    let nothing = bytes_of(&mut vertex, true).1;
+    vertex.take(&rows(500..510, 1));
+    let (at_barrier, changed) = bytes_of(&mut vertex, true);
+    assert!(at_barrier == nothing && changed < all / 90, "{changed} of {all} bytes, {at_barrier}");
+    vertex.take(&rows(500..510, -1));
+    vertex.take(&rows(500..510, 1));
+    let untouched = bytes_of(&mut vertex, true).1;
+    assert!(untouched < changed / 4, "the weights are as they were: {untouched} bytes");
+    // A log of changes is written anew before it is three times as long as what it says.
+    for _ in 0..30 {
+        vertex.take(&rows(0..100, 1));
+        bytes_of(&mut vertex, true);
+    }
+    let rows = saved.all_chunks().iter().map(|chunk| chunk.rows.num_rows()).sum::<usize>();
+    assert!(rows < (2 * multisets + 2) * 11_000, "{rows} rows for {multisets} multisets");
+}
+
+#[test]
+fn a_window_that_closes_behind_a_barrier_writes_what_is_left_of_it_in_slices() {
+    for (size, slide) in [(10, 10), (10, 5)] {
+        let spec = model_spec(size, slide, 0);
+        let mut window = window::SlidingWindow::new(spec::WindowPlan::new(&spec).unwrap()).unwrap();
+        window.units_of_call = 4;
+        let grid = Grid::open(GridConfig::default(), Env::simulated(1).0).unwrap();
+        window.init(&testing::context(&grid)).unwrap();
+        let mut outbox = Outbox::new(1 << 16);
+        let mut inbox = Inbox::default();
+        inbox.push(delta(&(0..100).map(|key| (1, key, key, 1)).collect::<Vec<_>>()));
+        window.process(0, &mut inbox, &mut outbox).unwrap();
+        let mut state = StateWriter::new(1, false);
+        assert_eq!(window.save(&mut state).unwrap(), Done::Yes);
+        let written = |state: &StateWriter| -> usize {
+            let rows = state.changes.iter().map(|change| match change {
+                SectionChange::Append(_, rows) => rows.rows.num_rows(),
+                _ => 0,
+            });
+            rows.sum()
+        };
+        let (mut most, mut calls) = (0, 0);
+        let watermark = Watermark { key: 0, time: 100 };
+        // The rest that is written outside of a close is written by `save_rest`, 3 rows at a time.
+        while window.watermark(watermark, &mut outbox).unwrap() == Done::No {
+            let before = written(&state);
+            let _ = window.save_rest(&mut state).unwrap();
+            most = most.max(written(&state) - before);
+            calls += 1;
+        }
+        while window.save_rest(&mut state).unwrap() == Done::No {}
+        assert!(most <= 8, "{most} rows in a call, window of {size} by {slide}");
+        assert!(written(&state) >= 100 && calls >= 20, "{} rows, {calls} calls", written(&state));
+        let rows = std::iter::from_fn(|| outbox.take()).map(|item| match item {
+            Item::Batch(batch) => batch.len(),
+            _ => 0,
+        });
+        assert_eq!(rows.sum::<usize>(), 100 * (size / slide) as usize);
+    }
+}
+
 /// What comes out when the vertex is saved and restored after each event, into as many instances
 /// as `parallelism` says in turn.
 fn emitted(spec: &SlidingWindowSpec, events: &[Event], parallelism: &[usize]) -> Vec<String> {
