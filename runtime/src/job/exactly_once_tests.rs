@@ -130,6 +130,8 @@ fn an_older_snapshot_is_refused_once_rows_of_a_newer_one_are_permanent() {
 fn repeats(bench: &Bench, what: &str) -> usize {
     let expected: Vec<i64> = (0..IDS).collect();
     assert_eq!(bench.job.in_table(ReadMode::Durable), expected, "{what}: table");
+    let counts = bench.job.in_counts(ReadMode::Durable);
+    assert_eq!(counts, bench.job.all_counts(), "{what}: windows");
     let mut repeats = 0;
     for (place, mut ids) in [("topic", bench.job.in_topic()), ("files", bench.job.in_files())] {
         repeats += ids.len() - expected.len().min(ids.len());
