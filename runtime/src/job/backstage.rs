@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::snapshot_thread::{Message, SnapshotThread};
+use super::execution_snapshots::{ExecutionSnapshots, Message};
 use crate::{Error, Result};
 
 /// Stack of a thread that plans a restarted job: planning recurses over the query.
@@ -19,7 +19,7 @@ pub(super) type Tell = Arc<dyn Fn(Message) + Send + Sync>;
 /// Runs what is not for workers.
 pub(super) trait Backstage: Send + Sync {
     /// Runs the snapshots of one execution until it is over; how they are told. Limit if it cannot.
-    fn run_snapshots(&self, name: String, snapshots: SnapshotThread) -> Result<Tell>;
+    fn run_snapshots(&self, name: String, snapshots: ExecutionSnapshots) -> Result<Tell>;
 
     /// Does something once. Limit if it cannot.
     fn run(&self, name: String, task: Box<dyn FnOnce() + Send>) -> Result<()>;
@@ -29,7 +29,7 @@ pub(super) trait Backstage: Send + Sync {
 pub(super) struct Threads;
 
 impl Backstage for Threads {
-    fn run_snapshots(&self, name: String, snapshots: SnapshotThread) -> Result<Tell> {
+    fn run_snapshots(&self, name: String, snapshots: ExecutionSnapshots) -> Result<Tell> {
         let (sender, receiver) = mpsc::channel();
         spawn(name, Box::new(move || serve(snapshots, &receiver)))?;
         Ok(Arc::new(move |message| drop(sender.send(message))))
@@ -47,7 +47,7 @@ fn spawn(name: String, task: Box<dyn FnOnce() + Send>) -> Result<()> {
 }
 
 /// Hands over messages, and the time when it matters.
-fn serve(mut snapshots: SnapshotThread, messages: &mpsc::Receiver<Message>) {
+fn serve(mut snapshots: ExecutionSnapshots, messages: &mpsc::Receiver<Message>) {
     while !snapshots.is_over() {
         let message = match snapshots.due_in() {
             None => messages.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),

@@ -1,5 +1,5 @@
 //! `JobCoordinator`: what happens to one job next. A value without clock, lock or thread: events go
-//! in, actions come out; `jobs.rs` carries them out, the test below reorders and loses them.
+//! in, actions come out; `shell` carries them out, the test below reorders and loses them.
 //!
 //! ```text
 //!   create ─► NOT_RUNNING ─► STARTING ─► RUNNING ─► COMPLETING ─► COMPLETED

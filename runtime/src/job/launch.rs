@@ -12,10 +12,10 @@ use storage::{
 
 use super::{
     events::Event,
+    execution_snapshots::{ExecutionSnapshots, ExecutionWriters, Message, Subject, settle_writers},
     exports::mismatch,
     options::Guarantee,
     shell::Job,
-    snapshot_thread::{ExecutionWriters, Message, SnapshotThread, Subject, settle_writers},
 };
 use crate::{
     Error, Result,
@@ -68,7 +68,7 @@ impl Job {
             export: Box::new(move |ticket, taken| exporting.export_taken(ticket, taken)),
         };
         let settled = Box::new(move |end| ended.ended(number, end));
-        let tell = SnapshotThread::start(subject, settled)?;
+        let tell = ExecutionSnapshots::start(subject, settled)?;
         let [to_end, to_take, to_await] = [(); 3].map(|()| Arc::clone(&tell));
         let finished = Box::new(move |end| to_end(Message::Ended(end)));
         let policy = Snapshots {

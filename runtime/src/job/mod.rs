@@ -1,17 +1,17 @@
 //! A dag with a life: create, suspend, resume, restart, drop; runs on the coordinator only.
 //! What happens next is decided in `coordinator` and `snapshots`, two values; `shell`, `launch` and
-//! `snapshot_thread` do it.
+//! `execution_snapshots` do it.
 
 mod backstage;
 mod coordinator;
 mod events;
+mod execution_snapshots;
 mod exports;
 mod fallback;
 mod jobs;
 mod launch;
 mod options;
 mod shell;
-mod snapshot_thread;
 mod snapshots;
 mod timeouts;
 

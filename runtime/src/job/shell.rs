@@ -14,9 +14,9 @@ use super::{
     backstage::Tell,
     coordinator::JobCoordinator,
     events::{Action, End, Event, Ticket},
+    execution_snapshots::{ExecutionWriters, Message},
     jobs::{ExportName, Site},
     options::{Guarantee, JobOptions},
-    snapshot_thread::{ExecutionWriters, Message},
 };
 use crate::{Result, dag::Dag, execution::Execution};
 

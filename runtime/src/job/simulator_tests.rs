@@ -22,7 +22,7 @@ use storage::{
 use super::{
     super::{
         backstage::Tell,
-        snapshot_thread::{Message, SnapshotThread},
+        execution_snapshots::{ExecutionSnapshots, Message},
     },
     test_job::{NAME, TestJob},
     *,
@@ -47,12 +47,12 @@ struct Simulated(Mutex<State>);
 #[derive(Default)]
 struct State {
     /// The snapshots of each execution, while they are not at work; and what they are told.
-    snapshots: Vec<(Option<SnapshotThread>, Messages)>,
+    snapshots: Vec<(Option<ExecutionSnapshots>, Messages)>,
     tasks: Vec<Task>,
 }
 
 impl Backstage for Arc<Simulated> {
-    fn run_snapshots(&self, _name: String, snapshots: SnapshotThread) -> Result<Tell> {
+    fn run_snapshots(&self, _name: String, snapshots: ExecutionSnapshots) -> Result<Tell> {
         let messages = Messages::default();
         self.0.lock().snapshots.push((Some(snapshots), Arc::clone(&messages)));
         Ok(Arc::new(move |message| messages.lock().push_back(message)))

@@ -1,5 +1,5 @@
 //! `SnapshotCoordinator`: when the next snapshot of one execution is taken, and how far it is. A value
-//! without clock, lock or thread: events go in, actions come out; `snapshot_thread` carries them out.
+//! without clock, lock or thread: events go in, actions come out; `execution_snapshots` carries them out.
 //!
 //! ```text
 //!            due, or asked for           begun            taken           stored          committed

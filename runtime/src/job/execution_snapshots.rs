@@ -1,8 +1,8 @@
-//! `SnapshotThread`: the shell around the snapshot coordinator of one execution. Writing what was
-//! saved takes as long as it takes, on a thread of its own: no worker and no other job waits for it.
+//! `ExecutionSnapshots`: the shell around the snapshot coordinator of one execution. Writing what was
+//! saved takes as long as it takes, so it is run backstage: no worker and no other job waits for it.
 //!
 //! It is also the one that ends what the execution wrote: a commit follows its commit point, and an
-//! abort comes when nothing can be committed any more. If the thread is lost between the two, the
+//! abort comes when nothing can be committed any more. If it is lost between the two, the
 //! next start does what it left undone ([`settle_writers`]).
 
 use std::{
@@ -33,7 +33,7 @@ use crate::{
     state::{SavedInstance, SavedStates, Sections, StateChunk},
 };
 
-/// What the thread is told.
+/// What it is told.
 pub(super) enum Message {
     /// The execution runs.
     Started(Execution),
@@ -77,7 +77,7 @@ pub(super) fn settle_writers(old: &ExecutionWriters, job: &JobRecord) -> Result<
     Ok(())
 }
 
-/// What the thread is to know of its execution.
+/// What it is to know of its execution.
 pub(super) struct Subject {
     pub(super) site: Arc<Site>,
     /// The record in which the execution has its number.
@@ -92,7 +92,7 @@ pub(super) struct Subject {
 }
 
 /// One execution's snapshots.
-pub(super) struct SnapshotThread {
+pub(super) struct ExecutionSnapshots {
     subject: Subject,
     /// Whether a test has torn it down: it does nothing more.
     is_torn: bool,
@@ -109,12 +109,12 @@ pub(super) struct SnapshotThread {
     settled: Option<Settled>,
 }
 
-impl SnapshotThread {
+impl ExecutionSnapshots {
     /// Starts it; how it is told. It ends with the execution.
     pub(super) fn start(subject: Subject, settled: Settled) -> Result<Tell> {
         let site = Arc::clone(&subject.site);
         let name = format!("tw-snap-{}", subject.job.name);
-        let thread = Self {
+        let snapshots = Self {
             is_torn: false,
             coordinator: SnapshotCoordinator::new(
                 subject.interval.map(|interval| interval.as_micros() as i64),
@@ -127,7 +127,7 @@ impl SnapshotThread {
             stopped: None,
             settled: Some(settled),
         };
-        site.backstage.run_snapshots(name, thread)
+        site.backstage.run_snapshots(name, snapshots)
     }
 
     /// Whether the execution has ended and everything about it is settled.
