@@ -97,8 +97,12 @@ fn whatever_is_asked_of_the_job_every_id_is_there_once() {
 
 /// A suspended job, two of whose snapshots are good, that upserts.
 fn suspended_with_two_snapshots(seed: u64) -> (Bench, Arc<JobRecord>) {
+    suspended(seed, |job| job.dag_with(WriteMode::Upsert))
+}
+
+fn suspended(seed: u64, dag: impl Fn(&TestJob) -> Dag) -> (Bench, Arc<JobRecord>) {
     let bench = Bench::new(seed);
-    let dag = bench.job.dag_with(WriteMode::Upsert);
+    let dag = dag(&bench.job);
     let again = dag.clone();
     bench.jobs.set_planner(Arc::new(move |_| Ok(again.clone())));
     bench.jobs.create(bench.job.request(), dag).unwrap();
@@ -160,6 +164,22 @@ fn who_accepts_that_rows_repeat_goes_back_to_the_older_snapshot_and_loses_none()
         all += repeats(&bench, &what);
     }
     assert!(all > 0, "no row came again");
+}
+
+#[test]
+fn what_a_topic_has_got_is_permanent_too() {
+    let (bench, record) = suspended(2, TestJob::dag_of_topic);
+    let [older, newest] = [0, 1].map(|position| record.snapshots.good[position].id);
+    assert!(bench.job.grid.snapshots().damage(record.id, newest, 0, false));
+    let error = bench.jobs.resume(NAME).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("snapshot {newest} of job")), "{error}");
+    let from = bench.jobs.resume_accepting_repeats(NAME).unwrap();
+    assert_eq!(from, Fallback::Older(older));
+    bench.complete("topic");
+    let mut ids = bench.job.in_topic();
+    assert!(ids.len() > IDS as usize, "rows come again");
+    ids.dedup();
+    assert_eq!(ids, (0..IDS).collect::<Vec<_>>());
 }
 
 #[test]

@@ -207,6 +207,17 @@ impl TestJob {
         })
     }
 
+    /// A dag into the topic alone.
+    pub(super) fn dag_of_topic(&self) -> Dag {
+        let mut dag = Dag::default();
+        let counting = counting_source(self.ids, 3);
+        let source = dag.vertex("source", Parallelism::Exactly(SOURCES), counting);
+        let topic = Arc::new(supplier(&self.topic));
+        let topic = dag.vertex("topic", Parallelism::Exactly(2), topic);
+        dag.edge(source, topic, 0, Routing::Unicast);
+        dag
+    }
+
     /// Files of about a hundred ids.
     pub(super) fn file_sink(&self) -> Arc<dyn ProcessorSupplier> {
         let schema = bigint_schema(&["id"]);

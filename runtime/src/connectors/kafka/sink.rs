@@ -99,6 +99,11 @@ impl ProcessorSupplier for KafkaSinkSupplier {
         Arc::new(Schema::empty())
     }
 
+    /// Of transactions; the job's guarantee says whether there are any.
+    fn commits(&self) -> bool {
+        true
+    }
+
     fn state(&self) -> Option<String> {
         Some(format!("transactions into topic \"{}\"", self.topic))
     }
