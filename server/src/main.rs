@@ -1,6 +1,9 @@
 //! The `tidewater` binary: start, say so, wait for a signal, stop. All else is the library's.
 
-use std::{io::Write, process::ExitCode};
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+};
 
 use clap::Parser;
 use tidewater::{Args, Command, Server, ServerConfig};
@@ -16,6 +19,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .log_internal_errors(false)
         .init();
     match run(&args) {
