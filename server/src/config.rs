@@ -58,8 +58,9 @@ pub struct ServerConfig {
     pub connection_max: usize,
     /// How long a client may take none of what is sent to it before its connection ends.
     pub write_timeout: Duration,
-    /// Where an execution of a job is lost once, and after how many passes: for tests.
-    pub failpoint: Option<(String, u64)>,
+    /// Where executions of jobs are lost, once each and in this order, and after how many passes: for
+    /// tests.
+    pub failpoints: Vec<(String, u64)>,
 }
 
 /// Why the server does not start.
@@ -93,7 +94,7 @@ struct File {
     file_root: Option<PathBuf>,
     max_connections: Option<usize>,
     write_timeout_s: Option<u64>,
-    /// `place:passes`.
+    /// `place:passes, …`.
     failpoint: Option<String>,
 }
 
@@ -111,7 +112,7 @@ impl Default for ServerConfig {
             file_root: None,
             connection_max: CONNECTIONS_DEFAULT,
             write_timeout: WRITE_TIMEOUT_DEFAULT,
-            failpoint: None,
+            failpoints: Vec::new(),
         }
     }
 }
@@ -133,7 +134,7 @@ impl ServerConfig {
         }
         let file = args.config.as_deref().map(File::read).transpose()?.unwrap_or_default();
         let default = Self::default();
-        let failpoint = file.failpoint.as_deref().map(failpoint).transpose()?;
+        let failpoints = file.failpoint.as_deref().map_or(Ok(Vec::new()), failpoints)?;
         let bytes = |given: Option<usize>, file: Option<usize>, default: usize| {
             given.or(file).map_or(default, |mb| mb.saturating_mul(1 << 20))
         };
@@ -158,7 +159,7 @@ impl ServerConfig {
             job_memory_max: bytes(args.job_memory_mb, file.job_memory_mb, default.job_memory_max),
             connection_max: file.max_connections.unwrap_or(default.connection_max),
             write_timeout: file.write_timeout_s.map_or(default.write_timeout, Duration::from_secs),
-            failpoint,
+            failpoints,
         };
         config.check()?;
         Ok(config)
@@ -197,13 +198,14 @@ impl ServerConfig {
     }
 }
 
-/// `place:passes`.
-fn failpoint(text: &str) -> Result<(String, u64), ConfigError> {
-    let parts = text.split_once(':').map(|(place, passes)| (place, passes.parse()));
-    match parts {
-        Some((place, Ok(passes))) => Ok((place.to_owned(), passes)),
-        _ => Err(ConfigError::Invalid(format!("failpoint is PLACE:PASSES, not '{text}'"))),
-    }
+/// `place:passes, …`.
+fn failpoints(text: &str) -> Result<Vec<(String, u64)>, ConfigError> {
+    let one = |text: &str| {
+        let (place, passes) = text.trim().split_once(':')?;
+        Some((place.to_owned(), passes.parse().ok()?))
+    };
+    let invalid = || ConfigError::Invalid(format!("failpoint is PLACE:PASSES, …, not '{text}'"));
+    text.split(',').map(|part| one(part).ok_or_else(invalid)).collect()
 }
 
 /// The folder of `--file-root`, which must be there: a server with a misspelt one would refuse every

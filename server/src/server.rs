@@ -88,7 +88,7 @@ impl Server {
             ..GridConfig::default()
         };
         let grid = Grid::open(grid_config, Env::real()).map_err(runtime::Error::from)?;
-        if let Some((place, passes)) = &config.failpoint {
+        for (place, passes) in &config.failpoints {
             grid.env().failpoints.arm(place, *passes);
         }
         let maintenance = Maintenance::start(Arc::clone(&grid)).map_err(StartError::Threads)?;

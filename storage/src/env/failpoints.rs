@@ -2,7 +2,7 @@
 //! down. Not armed, a place costs one relaxed load.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -23,8 +23,8 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The place, and how often it is still passed unharmed.
-    armed: Option<(String, u64)>,
+    /// Places, and how often each is still passed unharmed; one after the other.
+    armed: VecDeque<(String, u64)>,
     /// How often each place was passed since it is watched.
     passed: BTreeMap<&'static str, u64>,
 }
@@ -40,9 +40,9 @@ impl Failpoints {
     fn hit_watched(&self, name: &'static str) -> bool {
         let mut state = self.0.state.lock();
         *state.passed.entry(name).or_insert(0) += 1;
-        match &mut state.armed {
+        match state.armed.front_mut() {
             Some((armed, 0)) if armed == name => {
-                state.armed = None;
+                state.armed.pop_front();
                 tracing::warn!(place = name, "failpoint hit");
                 true
             }
@@ -54,15 +54,16 @@ impl Failpoints {
         }
     }
 
-    /// Has the place fail when it has been passed so often.
+    /// Has the place fail when it has been passed so often, counted from the failure of the one that
+    /// was armed before.
     pub fn arm(&self, name: &str, passes: u64) {
-        self.0.state.lock().armed = Some((name.to_owned(), passes));
+        self.0.state.lock().armed.push_back((name.to_owned(), passes));
         self.0.is_watched.store(true, Ordering::Relaxed);
     }
 
     /// Whether an armed place has not failed yet.
     pub fn is_armed(&self) -> bool {
-        self.0.state.lock().armed.is_some()
+        !self.0.state.lock().armed.is_empty()
     }
 
     /// Counts who passes from now on.
@@ -81,14 +82,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_armed_place_fails_once_after_its_passes() {
+    fn armed_places_fail_once_each_in_their_turn() {
         let failpoints = Failpoints::default();
         assert!(!failpoints.hit("a"));
         assert!(failpoints.passed().is_empty(), "nobody watches");
         failpoints.arm("a", 1);
-        let hits = ["b", "a", "a", "a"].map(|name| failpoints.hit(name));
-        assert_eq!(hits, [false, false, true, false]);
+        failpoints.arm("b", 0);
+        let hits = ["b", "a", "a", "a", "b", "b"].map(|name| failpoints.hit(name));
+        assert_eq!(hits, [false, false, true, false, true, false]);
         assert!(!failpoints.is_armed());
-        assert_eq!(failpoints.passed(), BTreeMap::from([("a", 3), ("b", 1)]));
+        assert_eq!(failpoints.passed(), BTreeMap::from([("a", 3), ("b", 3)]));
     }
 }
