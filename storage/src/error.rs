@@ -74,6 +74,12 @@ pub enum Error {
     /// Stored data is not what was written (SQLSTATE XX001); the text says which.
     #[error("{0}")]
     Damaged(String),
+    /// The disk answered an error (SQLSTATE 58030); the text says which, and for which file.
+    #[error("{0}")]
+    Disk(String),
+    /// The disk has no room left (SQLSTATE 53100). Nothing is written until it has.
+    #[error("could not extend file \"{}\": no space left on device", .0.display())]
+    DiskFull(std::path::PathBuf),
     /// A test had the work torn down at that place.
     #[error("lost at {0}")]
     Lost(String),
@@ -102,6 +108,8 @@ impl Error {
             Error::WrongState(_) => "55000",
             Error::Unavailable(_) => "57P01",
             Error::Damaged(_) => "XX001",
+            Error::Disk(_) => "58030",
+            Error::DiskFull(_) => "53100",
             Error::Lost(_) => "57P02",
             Error::Internal(_) => "XX000",
         }
@@ -115,7 +123,9 @@ impl Error {
             | Error::Invalid(_)
             | Error::WrongState(_) => ErrorKind::Invalid,
             Error::Conflict | Error::Deadlock => ErrorKind::Conflict,
-            Error::Unavailable(_) | Error::Lost(_) => ErrorKind::Unavailable,
+            Error::Unavailable(_) | Error::Lost(_) | Error::Disk(_) | Error::DiskFull(_) => {
+                ErrorKind::Unavailable
+            }
             Error::DuplicateKey { .. }
             | Error::NullValue { .. }
             | Error::Limit(_)

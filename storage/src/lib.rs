@@ -3,7 +3,8 @@
 //!
 //! Suggested reading order: [`env`] (the doors to the outside world), [`partition`] (key →
 //! partition → owner), [`table`] (rows of a partition, writers, stamps), [`cluster`] (what all
-//! members agree on), [`snapshot`] (what jobs saved), [`grid`] (one member's handle on all of it).
+//! members agree on), [`snapshot`] (what jobs saved), [`log`]
+//! (what survives the process), [`grid`] (one member's handle on all of it).
 
 pub mod cluster;
 pub mod config;
@@ -11,6 +12,7 @@ pub mod datum;
 pub mod env;
 pub mod error;
 pub mod grid;
+pub mod log;
 pub mod metrics;
 pub mod partition;
 pub mod snapshot;

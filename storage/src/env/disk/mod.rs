@@ -4,10 +4,11 @@
 //! What is promised after a crash is what POSIX promises, and the twin takes away all the rest:
 //!
 //! ```text
-//!   write ──► lost, whole or in part        until WriteFile::sync
+//!   write ──► lost, whole or in part        until WriteFile::sync, RegionFile::sync
 //!   create, rename, remove ──► undone       until Disk::sync_folder of the folder they are in
 //! ```
-//! A rename itself is never seen half done. Nothing here caches, retries or waits.
+//! Of what was written into a [`RegionFile`] any sectors may be lost, whatever their order. A rename
+//! itself is never seen half done. Nothing here caches, retries or waits.
 
 mod simulated;
 mod system;
@@ -30,6 +31,17 @@ pub trait Disk: Send + Sync + Debug {
 
     /// Creates an empty file; AlreadyExists if there is anything of that name, a link included.
     fn create(&self, path: &Path) -> Result<Box<dyn WriteFile>>;
+
+    /// Creates a file of `size` zero bytes whose room is taken from the disk now: later writes into
+    /// it do not run out of it. AlreadyExists as [`Disk::create`]; StorageFull if there is no room,
+    /// and then there is no file. It is not yet synced.
+    fn create_region(&self, path: &Path, size: u64) -> Result<Box<dyn RegionFile>>;
+
+    /// Opens a file that is there for writing into what it has; NotFound if it is not there.
+    fn open_region(&self, path: &Path) -> Result<Box<dyn RegionFile>>;
+
+    /// Creates a folder; AlreadyExists if there is anything of that name.
+    fn create_folder(&self, path: &Path) -> Result<()>;
 
     /// Gives a file another name in the same folder, in the place of the file that has it.
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
@@ -62,6 +74,15 @@ pub trait WriteFile: Send + Debug {
     fn append(&mut self, bytes: &[u8]) -> Result<()>;
 
     /// Makes what was appended survive a crash; its name needs [`Disk::sync_folder`].
+    fn sync(&mut self) -> Result<()>;
+}
+
+/// A file of a size that does not change, which is written anywhere.
+pub trait RegionFile: Send + Debug {
+    /// Writes all of it, within the file's size.
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<()>;
+
+    /// Makes what was written survive a crash; its name needs [`Disk::sync_folder`].
     fn sync(&mut self) -> Result<()>;
 }
 

@@ -1,6 +1,7 @@
 //! `SimDisk`: a disk in memory that forgets at a crash what it may forget: bytes that were not
-//! synced, from some point on, and names of folders that were not synced, the youngest first. How
-//! much of both is drawn from its seed.
+//! synced, from some point on (of a region: any sectors), and names of folders that were not synced,
+//! the youngest first. How much of that is drawn from its seed. It can be stopped before any step,
+//! be full, fail to sync, and damage what it holds.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,12 +13,29 @@ use std::{
 use parking_lot::Mutex;
 use rand::{Rng as _, SeedableRng, rngs::SmallRng};
 
-use super::{Disk, FolderEntry, ReadFile, WriteFile};
+use super::{Disk, FolderEntry, ReadFile, RegionFile, WriteFile};
+
+/// What a region loses or keeps as a whole, bytes.
+const SECTOR: usize = 512;
 
 /// A disk in memory. Cheap to share; every clone of the `Arc` is the same disk.
 #[derive(Debug)]
 pub struct SimDisk {
     state: Mutex<State>,
+    trouble: Arc<Mutex<Trouble>>,
+}
+
+/// What goes wrong, and when.
+#[derive(Debug, Default)]
+struct Trouble {
+    /// Changes and syncs so far.
+    steps: u64,
+    /// The step from which on nothing happens any more, until the crash.
+    stops_at: Option<u64>,
+    /// Bytes that all files have, and those they may have.
+    size: u64,
+    size_max: Option<u64>,
+    fails_to_sync: bool,
 }
 
 #[derive(Debug)]
@@ -46,11 +64,16 @@ struct Contents {
     bytes: Vec<u8>,
     /// How many of them survive a crash for certain.
     synced: usize,
+    /// Of a region: the sectors written since it was synced, as they were then.
+    before: BTreeMap<usize, Vec<u8>>,
 }
 
 /// A handle that writes.
 #[derive(Debug)]
-struct SimWriter(Arc<SimFile>);
+struct SimWriter {
+    file: Arc<SimFile>,
+    trouble: Arc<Mutex<Trouble>>,
+}
 
 impl SimDisk {
     /// An empty disk with these folders, whose crashes are `seed`'s.
@@ -65,11 +88,71 @@ impl SimDisk {
                 unsynced: Vec::new(),
                 random: SmallRng::seed_from_u64(seed),
             }),
+            trouble: Arc::default(),
         })
     }
 
-    /// Loses what was not synced. Handles that are open go on with files that may have no name.
+    /// Changes and syncs so far.
+    pub fn steps(&self) -> u64 {
+        self.trouble.lock().steps
+    }
+
+    /// Nothing happens any more from that step on, until [`SimDisk::crash`]: everything answers an
+    /// error.
+    pub fn stop_at(&self, step: u64) {
+        self.trouble.lock().stops_at = Some(step);
+    }
+
+    /// All files together may have so many bytes, or any number.
+    pub fn limit(&self, size_max: Option<u64>) {
+        self.trouble.lock().size_max = size_max;
+    }
+
+    /// Whether syncs answer an error.
+    pub fn fail_syncs(&self, fails: bool) {
+        self.trouble.lock().fails_to_sync = fails;
+    }
+
+    /// Changes bytes of a file, as a bad disk does. NotFound if it has none there.
+    pub fn damage(&self, path: &Path, offset: u64, change: impl FnOnce(&mut u8)) -> Result<()> {
+        let file = self.state.lock().file(path)?;
+        let mut contents = file.0.lock();
+        let byte = contents.bytes.get_mut(offset as usize).ok_or(ErrorKind::NotFound)?;
+        change(byte);
+        Ok(())
+    }
+
+    /// Cuts a file.
+    pub fn truncate(&self, path: &Path, size: u64) -> Result<()> {
+        let file = self.state.lock().file(path)?;
+        let mut contents = file.0.lock();
+        contents.bytes.truncate(size as usize);
+        contents.synced = contents.synced.min(size as usize);
+        Ok(())
+    }
+
+    /// Loses what was not synced, and goes on. Handles that are open go on with files that may have
+    /// no name.
     pub fn crash(&self) {
+        *self.trouble.lock() = Trouble::default();
+        self.lose();
+        let state = self.state.lock();
+        let sizes = state.files.values().map(|file| file.0.lock().bytes.len() as u64);
+        self.trouble.lock().size = sizes.sum();
+    }
+
+    fn create_file(&self, path: &Path) -> Result<SimWriter> {
+        let mut state = self.state.lock();
+        if state.files.contains_key(path) || state.folders.contains(path) {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        state.note(&[path])?;
+        let file = Arc::<SimFile>::default();
+        state.files.insert(path.to_path_buf(), Arc::clone(&file));
+        Ok(SimWriter { file, trouble: Arc::clone(&self.trouble) })
+    }
+
+    fn lose(&self) {
         let mut state = self.state.lock();
         let folders: BTreeSet<PathBuf> =
             state.unsynced.iter().map(|change| change.folder.clone()).collect();
@@ -98,10 +181,41 @@ impl SimDisk {
         let files: Vec<_> = state.files.values().map(Arc::clone).collect();
         for file in files {
             let mut contents = file.0.lock();
+            for (start, sector) in std::mem::take(&mut contents.before) {
+                if state.random.random() {
+                    contents.bytes[start..start + sector.len()].copy_from_slice(&sector);
+                }
+            }
             let kept = state.random.random_range(contents.synced..=contents.bytes.len());
             contents.bytes.truncate(kept);
             contents.synced = kept;
         }
+    }
+}
+
+impl Trouble {
+    /// One more thing is about to change.
+    fn step(&mut self) -> Result<()> {
+        if self.stops_at.is_some_and(|stop| self.steps >= stop) {
+            return Err(Error::other("the disk has stopped"));
+        }
+        self.steps += 1;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.step()?;
+        if self.fails_to_sync { Err(Error::other("Input/output error")) } else { Ok(()) }
+    }
+
+    /// Files get so many bytes more.
+    fn grow(&mut self, bytes: u64) -> Result<()> {
+        self.step()?;
+        if self.size_max.is_some_and(|max| self.size + bytes > max) {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        self.size += bytes;
+        Ok(())
     }
 }
 
@@ -133,17 +247,33 @@ impl Disk for SimDisk {
     }
 
     fn create(&self, path: &Path) -> Result<Box<dyn WriteFile>> {
+        self.trouble.lock().step()?;
+        Ok(Box::new(self.create_file(path)?))
+    }
+
+    fn create_region(&self, path: &Path, size: u64) -> Result<Box<dyn RegionFile>> {
+        self.trouble.lock().grow(size)?;
+        let writer = self.create_file(path)?;
+        writer.file.0.lock().bytes = vec![0; size as usize];
+        Ok(Box::new(writer))
+    }
+
+    fn open_region(&self, path: &Path) -> Result<Box<dyn RegionFile>> {
+        let file = self.state.lock().file(path)?;
+        Ok(Box::new(SimWriter { file, trouble: Arc::clone(&self.trouble) }))
+    }
+
+    fn create_folder(&self, path: &Path) -> Result<()> {
+        self.trouble.lock().step()?;
         let mut state = self.state.lock();
-        if state.files.contains_key(path) || state.folders.contains(path) {
+        if state.files.contains_key(path) || !state.folders.insert(path.to_path_buf()) {
             return Err(ErrorKind::AlreadyExists.into());
         }
-        state.note(&[path])?;
-        let file = Arc::<SimFile>::default();
-        state.files.insert(path.to_path_buf(), Arc::clone(&file));
-        Ok(Box::new(SimWriter(file)))
+        Ok(())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        self.trouble.lock().step()?;
         let mut state = self.state.lock();
         let file = state.file(from)?;
         state.note(&[from, to])?;
@@ -153,10 +283,12 @@ impl Disk for SimDisk {
     }
 
     fn remove(&self, path: &Path) -> Result<()> {
+        self.trouble.lock().step()?;
         let mut state = self.state.lock();
-        state.file(path)?;
+        let file = state.file(path)?;
         state.note(&[path])?;
         state.files.remove(path);
+        self.trouble.lock().size -= file.0.lock().bytes.len() as u64;
         Ok(())
     }
 
@@ -178,6 +310,7 @@ impl Disk for SimDisk {
     }
 
     fn sync_folder(&self, folder: &Path) -> Result<()> {
+        self.trouble.lock().sync()?;
         let mut state = self.state.lock();
         if !state.folders.contains(folder) {
             return Err(ErrorKind::NotFound.into());
@@ -211,14 +344,49 @@ impl ReadFile for SimFile {
 
 impl WriteFile for SimWriter {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.0.0.lock().bytes.extend_from_slice(bytes);
+        self.trouble.lock().grow(bytes.len() as u64)?;
+        self.file.0.lock().bytes.extend_from_slice(bytes);
         Ok(())
     }
 
     fn sync(&mut self) -> Result<()> {
-        let mut contents = self.0.0.lock();
-        contents.synced = contents.bytes.len();
+        self.trouble.lock().sync()?;
+        self.file.synced();
         Ok(())
+    }
+}
+
+impl RegionFile for SimWriter {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.trouble.lock().step()?;
+        let mut contents = self.file.0.lock();
+        let range = offset as usize..offset as usize + bytes.len();
+        if range.end > contents.bytes.len() {
+            return Err(ErrorKind::InvalidInput.into());
+        }
+        let first = range.start / SECTOR * SECTOR;
+        for start in (first..range.end).step_by(SECTOR) {
+            let end = (start + SECTOR).min(contents.bytes.len());
+            let sector = contents.bytes[start..end].to_vec();
+            contents.before.entry(start).or_insert(sector);
+        }
+        contents.bytes[range].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.trouble.lock().sync()?;
+        self.file.synced();
+        Ok(())
+    }
+}
+
+impl SimFile {
+    /// What it holds survives a crash.
+    fn synced(&self) {
+        let mut contents = self.0.lock();
+        contents.synced = contents.bytes.len();
+        contents.before.clear();
     }
 }
 

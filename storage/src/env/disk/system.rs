@@ -8,7 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{Disk, FolderEntry, ReadFile, WriteFile};
+use super::{Disk, FolderEntry, ReadFile, RegionFile, WriteFile};
+
+/// Zeros are written in pieces of so many bytes.
+const ZEROS: usize = 1 << 20;
 
 /// The machine's disk.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,6 +24,30 @@ impl Disk for SystemDisk {
 
     fn create(&self, path: &Path) -> Result<Box<dyn WriteFile>> {
         Ok(Box::new(File::options().write(true).create_new(true).open(path)?))
+    }
+
+    fn create_region(&self, path: &Path, size: u64) -> Result<Box<dyn RegionFile>> {
+        let mut file = File::options().write(true).create_new(true).open(path)?;
+        // Written, not only reserved: a sync then has no new blocks to enter anywhere.
+        let zeros = vec![0; ZEROS];
+        let mut left = size;
+        while left > 0 {
+            let count = left.min(ZEROS as u64);
+            if let Err(error) = file.write_all(&zeros[..count as usize]) {
+                fs::remove_file(path)?;
+                return Err(error);
+            }
+            left -= count;
+        }
+        Ok(Box::new(file))
+    }
+
+    fn open_region(&self, path: &Path) -> Result<Box<dyn RegionFile>> {
+        Ok(Box::new(File::options().write(true).open(path)?))
+    }
+
+    fn create_folder(&self, path: &Path) -> Result<()> {
+        fs::create_dir(path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
@@ -72,5 +99,15 @@ impl WriteFile for File {
 
     fn sync(&mut self) -> Result<()> {
         self.sync_all()
+    }
+}
+
+impl RegionFile for File {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.sync_data()
     }
 }
