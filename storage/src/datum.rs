@@ -173,6 +173,30 @@ pub(crate) fn batch_from_ipc(bytes: &[u8]) -> Result<RecordBatch> {
     }
 }
 
+/// A schema as an Arrow IPC stream without rows (`#[serde(with)]`).
+pub(crate) mod schema {
+    use arrow::{array::RecordBatch, datatypes::SchemaRef};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+
+    use super::{batch_from_ipc, batch_to_ipc};
+
+    pub(crate) fn serialize<S: Serializer>(
+        schema: &SchemaRef,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let none = RecordBatch::new_empty(SchemaRef::clone(schema));
+        batch_to_ipc(&none).map_err(ser::Error::custom)?.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D>(deserializer: D) -> Result<SchemaRef, D::Error>
+    where
+        D: Deserializer<'de>,
+    {
+        let bytes = Vec::<u8>::deserialize(deserializer)?;
+        Ok(batch_from_ipc(&bytes).map_err(de::Error::custom)?.schema())
+    }
+}
+
 fn narrow<T: TryFrom<i64>>(values: &[Datum], data_type: &DataType) -> Result<Vec<Option<T>>> {
     values
         .iter()

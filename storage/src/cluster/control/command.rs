@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::partition::PartitionId;
 
 use super::{
@@ -14,9 +16,12 @@ use super::{
     snapshots::SnapshotCommand,
 };
 
+/// `table`, `mapping` or `view`.
+pub type RelationKind = &'static str;
+
 /// One change of the control state. Records come with `id` 0, and `apply` gives them theirs, unless
 /// it was drawn before.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Command {
     /// Adds a table. AlreadyExists if any relation of that name exists.
     CreateTable(TableRecord),
@@ -37,7 +42,8 @@ pub enum Command {
     /// Drops a table, mapping or view; NotFound if it is of another kind.
     DropRelation {
         /// `table`, `mapping` or `view`.
-        kind: &'static str,
+        #[serde(with = "relation_kind")]
+        kind: RelationKind,
         /// Its name.
         name: ObjectName,
     },
@@ -97,4 +103,24 @@ pub enum Command {
         /// Its new owner.
         owner: u16,
     },
+}
+
+/// A kind of relation, by its word (`#[serde(with)]`).
+mod relation_kind {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    const KINDS: [&str; 3] = ["table", "mapping", "view"];
+
+    pub(super) fn serialize<S: Serializer>(kind: &str, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(kind)
+    }
+
+    pub(super) fn deserialize<'de, D>(deserializer: D) -> Result<&'static str, D::Error>
+    where
+        D: Deserializer<'de>,
+    {
+        let word = String::deserialize(deserializer)?;
+        let kind = KINDS.into_iter().find(|kind| **kind == *word);
+        kind.ok_or_else(|| D::Error::custom(format!("\"{word}\" is no kind of relation")))
+    }
 }

@@ -12,6 +12,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     records::ObjectId,
     snapshots::{OperatorState, SnapshotRecord},
@@ -20,7 +22,7 @@ use super::{
 use crate::{Error, Result};
 
 /// A snapshot with a name of its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportRecord {
     /// Identity.
     pub id: ObjectId,
@@ -41,7 +43,7 @@ pub struct ExportRecord {
 }
 
 /// What `CREATE SNAPSHOT` asks for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ExportRequest {
     /// Name.
     pub name: String,

@@ -40,13 +40,14 @@ pub struct ColumnRecord {
 pub const HIDDEN_KEY: &str = "_row_id";
 
 /// A table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TableRecord {
     /// Identity.
     pub id: ObjectId,
     /// Name.
     pub name: ObjectName,
     /// Arrow schema of all columns, the hidden `_row_id` (BIGINT, last) of a keyless table included.
+    #[serde(with = "crate::datum::schema")]
     pub schema: SchemaRef,
     /// Positions of the key columns, in key order; the hidden column's for a keyless table.
     pub key: Vec<usize>,
@@ -59,7 +60,7 @@ pub struct TableRecord {
 }
 
 /// A mapping: a name bound to an external source or sink.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MappingRecord {
     /// Identity.
     pub id: ObjectId,
@@ -72,6 +73,7 @@ pub struct MappingRecord {
     /// OPTIONS.
     pub options: BTreeMap<String, String>,
     /// Arrow schema of the columns.
+    #[serde(with = "crate::datum::schema")]
     pub schema: SchemaRef,
     /// Columns as declared.
     pub columns: Vec<ColumnRecord>,
@@ -80,7 +82,7 @@ pub struct MappingRecord {
 }
 
 /// A view: a name for a query.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ViewRecord {
     /// Identity.
     pub id: ObjectId,
@@ -91,6 +93,7 @@ pub struct ViewRecord {
     /// Output column names and types when it was created.
     pub columns: Vec<ColumnRecord>,
     /// Arrow schema when it was created.
+    #[serde(with = "crate::datum::schema")]
     pub schema: SchemaRef,
 }
 
@@ -116,7 +119,7 @@ pub enum JobStatus {
 }
 
 /// A job as the control state remembers it; what its execution does now is the runtime's to say.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct JobRecord {
     /// Identity.
     pub id: ObjectId,

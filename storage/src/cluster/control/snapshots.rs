@@ -75,7 +75,7 @@ pub struct JobSnapshots {
 }
 
 /// A change of them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum SnapshotCommand {
     /// The next execution: its number is the last one's plus one. A snapshot under way is abandoned.
     StartExecution,

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
 
 use super::{
     command::Command,
@@ -16,7 +17,7 @@ use super::{
 use crate::{Error, Result, partition::PartitionId};
 
 /// A relation of the catalog.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Relation {
     /// A table.
     Table(Arc<TableRecord>),
@@ -27,7 +28,7 @@ pub enum Relation {
 }
 
 /// Everything the cluster agrees on; immutable once published.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ControlState {
     /// Number of commands applied; changes with every command.
     pub version: u64,
@@ -46,7 +47,7 @@ pub struct ControlState {
 }
 
 /// Which owner has which partition. Cheap to clone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Assignment {
     /// Counts its changes: operations say by which version they were routed.
     pub version: u64,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Field, Schema};
 
 use super::{
     super::{
@@ -207,4 +207,62 @@ fn an_exported_snapshot_outlives_its_job_and_stays_while_another_starts_from_it(
     assert_eq!(state.apply(&Command::DropSnapshot("s".into())).unwrap(), id);
     let error = state.apply(&Command::DropSnapshot("s".into())).unwrap_err();
     assert_eq!((error.sqlstate(), &*error.to_string()), ("42704", "snapshot \"s\" does not exist"));
+}
+
+#[test]
+fn commands_and_state_survive_being_written_down() {
+    let columns = Schema::new(vec![
+        Field::new("k", DataType::Int64, false),
+        Field::new("price", DataType::Decimal128(38, 18), true)
+            .with_metadata([("sql".to_owned(), "numeric".to_owned())].into()),
+    ]);
+    let columns = Arc::new(columns);
+    let mapping = MappingRecord {
+        id: ObjectId(0),
+        name: ObjectName::public("trades"),
+        external_name: "topic \"ü\"".to_owned(),
+        connector: "Kafka".to_owned(),
+        options: [("valueFormat".to_owned(), "json".to_owned())].into(),
+        schema: Arc::clone(&columns),
+        columns: Vec::new(),
+        watermark: Some((1, -5)),
+    };
+    let error = JobError::new("08006", "gone");
+    let at =
+        ExportRequest { name: "s".into(), replace: false, job: ObjectId(4), snapshot: 1, at: 9 };
+    let record = SnapshotRecord {
+        id: 1,
+        execution: 1,
+        started_at: 1,
+        committed_at: 2,
+        chunks: 3,
+        bytes: 4,
+        digest: u64::MAX,
+        commits: true,
+    };
+    let commands = [
+        Command::Assign(vec![0, 1, 0]),
+        Command::Reassign { partition: PartitionId(2), owner: 1 },
+        Command::CreateTable(TableRecord::new("t", columns, &[0])),
+        Command::CreateMapping { record: mapping, replace: false },
+        view("v", true),
+        job("j"),
+        Command::Snapshot(ObjectId(4), SnapshotCommand::StartExecution),
+        Command::Snapshot(ObjectId(4), SnapshotCommand::Begin { execution: 1 }),
+        Command::Snapshot(ObjectId(4), SnapshotCommand::Commit(record)),
+        Command::ExportSnapshot(at),
+        Command::SetJobError { id: ObjectId(4), error: Some(error) },
+        Command::ReserveId,
+        drop_of("view", "v"),
+    ];
+    let (mut state, mut copy) = (ControlState::default(), ControlState::default());
+    for command in &commands {
+        state.apply(command).unwrap();
+        let bytes = postcard::to_stdvec(command).unwrap();
+        copy.apply(&postcard::from_bytes(&bytes).unwrap()).unwrap();
+    }
+    assert_eq!(format!("{copy:?}"), format!("{state:?}"));
+    let bytes = postcard::to_stdvec(&state).unwrap();
+    let read: ControlState = postcard::from_bytes(&bytes).unwrap();
+    assert_eq!(format!("{read:?}"), format!("{state:?}"));
 }
