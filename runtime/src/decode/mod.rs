@@ -3,13 +3,15 @@
 //! columns, and what to do about it is the caller's decision.
 //!
 //! Suggested reading order: [`column`] (where values go), [`value`] and [`time`] (text to value),
-//! [`json`] (the scanner), [`json_flat`], [`csv`], [`whole`] (the formats), [`format`] (any of them).
+//! [`json`] (the scanner), [`json_flat`], [`csv`], [`whole`] (the formats), [`format`] (any of them),
+//! [`records`] (to batches).
 
 pub mod column;
 pub mod csv;
 pub mod format;
 pub mod json;
 pub mod json_flat;
+pub mod records;
 pub mod time;
 pub mod value;
 pub mod whole;

@@ -112,7 +112,7 @@ fn a_crash_of_the_disk_loses_nothing_that_is_suspended_or_completed() {
 #[test]
 fn a_crash_between_the_snapshot_and_the_rename_loses_nothing() {
     for place in ["file.publish", "file.published", "file.synced", "snapshot.told"] {
-        for seed in 0..5 {
+        for seed in 0..6 {
             let what = format!("{place}, seed {seed}");
             let bench = Bench::new(seed);
             bench.create("exactlyOnce");
@@ -166,13 +166,16 @@ fn leftovers_go_when_the_next_execution_starts() {
 
 #[test]
 fn without_a_guarantee_all_rows_of_a_job_that_ends_are_there() {
-    let bench = Bench::new(4);
-    bench.create("none");
-    bench.complete("plain");
-    bench.assert_each_id(1, "plain");
-    let names = bench.job.file_names();
-    assert!(names.iter().all(|name| name.starts_with("p-") && name.ends_with(".csv")), "{names:?}");
-    assert!(names.len() > 10, "it begins another at 1024 bytes: {names:?}");
+    for (seed, extension) in [(4, ".csv"), (6, ".parquet")] {
+        let bench = Bench::new(seed);
+        bench.create("none");
+        bench.complete("plain");
+        bench.assert_each_id(1, "plain");
+        let names = bench.job.file_names();
+        let is_one = |name: &String| name.starts_with("p-") && name.ends_with(extension);
+        assert!(names.iter().all(is_one), "{names:?}");
+        assert!(names.len() > 10, "it begins another at 1024 bytes: {names:?}");
+    }
 }
 
 #[test]

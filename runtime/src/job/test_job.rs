@@ -19,7 +19,9 @@ use arrow::{
         DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType,
     },
 };
+use bytes::Bytes;
 use datafusion_physical_expr::expressions::Column;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use storage::{
     Table,
     cluster::control::{ColumnRecord, MappingRecord, ObjectId, ObjectName, TableRecord},
@@ -65,6 +67,8 @@ pub(super) struct TestJob {
     /// Where the files are.
     pub(super) disk: Arc<SimDisk>,
     connector: File,
+    /// Of the files.
+    pub(super) format: &'static str,
     /// How many ids there are.
     ids: i64,
     rng: Rng,
@@ -115,7 +119,7 @@ fn timed() -> Arc<dyn ProcessorSupplier> {
 }
 
 impl TestJob {
-    /// Of so many ids; `seed` draws what the topic does.
+    /// Of so many ids; `seed` draws what the topic does, and what files there are.
     pub(super) fn new(grid: &Arc<Grid>, ids: i64, seed: u64) -> Self {
         let record = TableRecord::new("t", bigint_schema(&["id"]), &[0]);
         let table = grid.create_table(record).unwrap();
@@ -134,7 +138,9 @@ impl TestJob {
         let connector = File::new(FileAccess::new(&env, Some("/root".into())));
         let (grid, rng) = (Arc::clone(grid), Rng::seeded(seed));
         let slide = [WINDOW, WINDOW / 2][seed as usize % 2];
-        Self { grid, table, counts, slide, topic, disk, connector, ids, rng }
+        // Each format with each kind of window.
+        let format = if (seed / 2).is_multiple_of(2) { "csv" } else { "parquet" };
+        Self { grid, table, counts, slide, topic, disk, connector, format, ids, rng }
     }
 
     /// Of the test's own choices.
@@ -218,11 +224,12 @@ impl TestJob {
         dag
     }
 
-    /// Files of about a hundred ids.
+    /// Files of some hundred ids.
     pub(super) fn file_sink(&self) -> Arc<dyn ProcessorSupplier> {
         let schema = bigint_schema(&["id"]);
+        let glob = format!("p-*.{}", self.format);
         let options =
-            [("path", "out"), ("format", "csv"), ("glob", "p-*.csv"), ("max_file_size", "1024")];
+            [("path", "out"), ("format", self.format), ("glob", &glob), ("max_file_size", "1024")];
         let mapping = MappingRecord {
             id: ObjectId(1),
             name: ObjectName::public("m"),
@@ -320,9 +327,16 @@ impl TestJob {
         let mut ids = Vec::new();
         for name in self.file_names().iter().filter(|name| !name.starts_with('.')) {
             let file = self.disk.open(&Path::new(FOLDER).join(name)).unwrap();
-            let mut text = vec![0; file.size().unwrap() as usize];
-            assert_eq!(file.read_at(0, &mut text).unwrap(), text.len());
-            let text = String::from_utf8(text).unwrap();
+            let mut bytes = vec![0; file.size().unwrap() as usize];
+            assert_eq!(file.read_at(0, &mut bytes).unwrap(), bytes.len());
+            if self.format == "parquet" {
+                let rows = ParquetRecordBatchReader::try_new(Bytes::from(bytes), 1024).expect(name);
+                for rows in rows {
+                    ids.extend(rows.unwrap().column(0).as_primitive::<Int64Type>().values());
+                }
+                continue;
+            }
+            let text = String::from_utf8(bytes).unwrap();
             assert!(text.ends_with('\n'), "{name} is torn: {text}");
             ids.extend(text.lines().map(|line| line.parse::<i64>().unwrap()));
         }

@@ -6,6 +6,7 @@
 //! | `csv` | header, or `column1 …` | BIGINT, DOUBLE PRECISION, BOOLEAN where all fit, else TEXT |
 //! | `json-flat` | fields in the order they are met | the same; JSON for objects, arrays and mixtures |
 //! | `json` | `this` | JSON |
+//! | `parquet` | those of the first file | [`parquet::columns`] |
 
 use std::sync::Arc;
 
@@ -14,8 +15,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use super::{
     FileAccess,
     folder::Folder,
+    parquet,
     records::Records,
-    settings::Settings,
+    settings::{FileFormat, Settings},
     split::{self, Split},
 };
 use crate::{
@@ -57,10 +59,17 @@ struct Found(Vec<(String, Kind)>);
 /// The columns of a mapping; 42601 if there is nothing to find them in.
 pub fn columns(access: &FileAccess, settings: &Settings) -> Result<SchemaRef> {
     let mut found = Found::default();
-    if let Format::Whole(_) = settings.format {
-        found.0.push(("this".to_owned(), Kind::Json));
-        return Ok(found.schema());
-    }
+    let format = match settings.format {
+        FileFormat::Records(Format::Whole(_)) => {
+            found.0.push(("this".to_owned(), Kind::Json));
+            return Ok(found.schema());
+        }
+        FileFormat::Records(format) => format,
+        FileFormat::Parquet(_) => {
+            let fields = parquet::columns::inferred(access, settings)?;
+            return Ok(Arc::new(Schema::new(fields.ok_or_else(|| nothing(settings))?)));
+        }
+    };
     let folder = Folder::open(access, &settings.path)?;
     let mut files = folder.files(&settings.glob)?;
     files.truncate(FILES_MAX);
@@ -69,18 +78,10 @@ pub fn columns(access: &FileAccess, settings: &Settings) -> Result<SchemaRef> {
         if left == 0 {
             break;
         }
-        sample(&folder, settings, split, &mut found, &mut left)?;
+        sample(&folder, (format, settings.header), split, &mut found, &mut left)?;
     }
     if found.0.is_empty() {
-        return Err(Error::Invalid {
-            code: "42601",
-            message: format!(
-                "a column list is required: no file in folder \"{}\" that matches \"{}\" has a \
-                 record to find columns in",
-                settings.path,
-                settings.glob.text()
-            ),
-        });
+        return Err(nothing(settings));
     }
     if found.0.len() > COLUMNS_MAX {
         let message = format!("files have more than {COLUMNS_MAX} columns");
@@ -89,22 +90,35 @@ pub fn columns(access: &FileAccess, settings: &Settings) -> Result<SchemaRef> {
     Ok(found.schema())
 }
 
+#[cold]
+fn nothing(settings: &Settings) -> Error {
+    Error::Invalid {
+        code: "42601",
+        message: format!(
+            "a column list is required: no file in folder \"{}\" that matches \"{}\" has a record \
+             to find columns in",
+            settings.path,
+            settings.glob.text()
+        ),
+    }
+}
+
 /// Looks at records of one file.
 fn sample(
     folder: &Folder,
-    settings: &Settings,
+    (format, header): (Format, Header),
     split: Split,
     found: &mut Found,
     left: &mut usize,
 ) -> Result<()> {
-    let is_csv = settings.format == Format::Csv;
+    let is_csv = format == Format::Csv;
     let mut records = Records::open(folder, split, is_csv)?;
     let shown = records.shown().to_owned();
     let mut csv = Csv::new(&[], Header::None).map_err(|_| Error::Internal("no csv".to_owned()))?;
     let mut names = None;
     while *left > 0 {
         let Some((offset, record)) = records.next_record()? else { break };
-        let is_header = names.is_none() && settings.header == Header::OfFile;
+        let is_header = names.is_none() && header == Header::OfFile;
         let seen = match is_csv {
             true if is_header => csv.texts(record).map(|texts| {
                 let texts: Vec<String> = texts.into_iter().map(Option::unwrap_or_default).collect();

@@ -6,19 +6,23 @@
 //!   rows ─► hidden temporary file ─► synced ─► snapshot is good ─► its real name  (sink)
 //! ```
 //! Suggested reading order: [`settings`] (OPTIONS), [`folder`] (what may be touched), [`split`] and
-//! [`records`] (bytes to records), [`source`]; [`row_file`], [`publication`] (how every row becomes
-//! visible once) and [`sink`]; [`inference`] (columns of a mapping that declares none).
+//! [`records`] (bytes to records), [`reading`] and [`source`]; [`writing`] and [`row_file`],
+//! [`publication`] (how every row becomes visible once) and [`sink`]; [`inference`] (columns of a
+//! mapping that declares none); [`parquet`] (the same, of columns instead of records).
 
 pub mod folder;
 pub mod glob;
 pub mod inference;
+pub mod parquet;
 pub mod publication;
+pub mod reading;
 pub mod records;
 pub mod row_file;
 pub mod settings;
 pub mod sink;
 pub mod source;
 pub mod split;
+pub mod writing;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -28,7 +32,7 @@ use storage::{
     env::{Disk, Env},
 };
 
-use self::{settings::Settings, source::FileDecoder};
+use self::settings::Settings;
 use crate::{
     Error, Result,
     connector::{Connector, MappingRequest, Source, SourceRequest},
@@ -89,7 +93,7 @@ impl Connector for File {
         };
         // Whatever the columns cannot be decoded from is found now, not at the first row.
         let all: Vec<usize> = (0..schema.fields().len()).collect();
-        FileDecoder::new(&settings, &schema, &request.external_columns, &all)?;
+        reading::reading(&settings, &schema, &request.external_columns, &all)?;
         Ok(schema)
     }
 

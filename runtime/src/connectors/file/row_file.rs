@@ -5,7 +5,10 @@ use std::sync::Arc;
 use arrow::{array::RecordBatch, datatypes::Field};
 use storage::env::WriteFile;
 
-use super::folder::failed;
+use super::{
+    folder::failed,
+    writing::{Spelling, Writing},
+};
 use crate::{
     Error, Result,
     encode::format::{Encoder, Texts},
@@ -15,18 +18,21 @@ use crate::{
 const WRITE_BYTES: usize = 256 << 10;
 
 /// How the rows of a mapping are spelled.
+#[derive(Debug, Clone)]
+pub struct RowSpelling(Arc<Rows>);
+
 #[derive(Debug)]
-pub struct Spelling {
+struct Rows {
     /// Writes a row.
-    pub encoder: Encoder,
+    encoder: Encoder,
     /// The columns.
-    pub fields: Vec<Field>,
+    fields: Vec<Field>,
 }
 
 /// A file in the making.
 #[derive(Debug)]
-pub struct RowFile {
-    spelling: Arc<Spelling>,
+struct RowFile {
+    spelling: Arc<Rows>,
     file: Box<dyn WriteFile>,
     /// Its name, for messages.
     shown: String,
@@ -34,15 +40,23 @@ pub struct RowFile {
     written: u64,
 }
 
-impl RowFile {
-    /// Begins an empty file.
-    pub fn new(spelling: Arc<Spelling>, file: Box<dyn WriteFile>, shown: String) -> Self {
-        let buffer = spelling.encoder.header().to_vec();
-        Self { spelling, file, shown, buffer, written: 0 }
+impl RowSpelling {
+    /// By that encoder, of those columns.
+    pub fn new(encoder: Encoder, fields: Vec<Field>) -> Self {
+        Self(Arc::new(Rows { encoder, fields }))
     }
+}
 
-    /// Appends rows, a line each.
-    pub fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+impl Spelling for RowSpelling {
+    fn begin(&self, file: Box<dyn WriteFile>, shown: String) -> Result<Box<dyn Writing>> {
+        let buffer = self.0.encoder.header().to_vec();
+        Ok(Box::new(RowFile { spelling: Arc::clone(&self.0), file, shown, buffer, written: 0 }))
+    }
+}
+
+impl Writing for RowFile {
+    /// A line each.
+    fn write(&mut self, rows: &RecordBatch) -> Result<()> {
         let spelling = Arc::clone(&self.spelling);
         let texts = Texts::new(&spelling.fields, rows)?;
         for row in 0..rows.num_rows() {
@@ -61,22 +75,21 @@ impl RowFile {
         Ok(())
     }
 
-    /// Bytes it has, those that are not written yet included.
-    pub fn size(&self) -> u64 {
+    fn size(&self) -> u64 {
         self.written + self.buffer.len() as u64
     }
 
-    /// Bytes held between calls.
-    pub fn held(&self) -> usize {
+    fn held(&self) -> usize {
         self.buffer.capacity()
     }
 
-    /// Writes what is left and makes all of it survive a crash.
-    pub fn finish(mut self) -> Result<()> {
+    fn finish(mut self: Box<Self>) -> Result<()> {
         self.flush()?;
         self.file.sync().map_err(|error| failed(&format!("sync file \"{}\"", self.shown), &error))
     }
+}
 
+impl RowFile {
     fn flush(&mut self) -> Result<()> {
         let writing = || format!("write file \"{}\"", self.shown);
         self.file.append(&self.buffer).map_err(|error| failed(&writing(), &error))?;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use parquet::basic::{Compression, GzipLevel, ZstdLevel};
+
 use super::glob::Glob;
 use crate::{
     Error, Result,
@@ -24,13 +26,23 @@ const OPTIONS: [&str; 10] = [
     "max_file_size",
     "preferredLocalParallelism",
 ];
-const FORMATS: [&str; 3] = ["csv", "json-flat", "json"];
+const FORMATS: [&str; 4] = ["csv", "json-flat", "json", "parquet"];
+const COMPRESSIONS: [&str; 5] = ["none", "snappy", "zstd", "lz4", "gzip"];
 
 /// A file that a sink writes is published when it has grown to so many bytes, unless the mapping
 /// says otherwise: large enough to be read fast, small enough that a reader does not wait for hours.
 const FILE_SIZE_MAX_DEFAULT: u64 = 128 << 20;
 /// Smaller files are a mistake: each costs two syncs.
 const FILE_SIZE_MAX_LEAST: u64 = 1 << 10;
+
+/// What is in the files of a mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileFormat {
+    /// Records, each a row.
+    Records(Format),
+    /// Parquet; what is written is compressed this way.
+    Parquet(Compression),
+}
 
 /// The options.
 #[derive(Debug, Clone)]
@@ -40,7 +52,7 @@ pub struct Settings {
     /// Which of its files.
     pub glob: Glob,
     /// What is in them.
-    pub format: Format,
+    pub format: FileFormat,
     /// Whether a CSV file begins with the names of its fields.
     pub header: Header,
     /// Whether no file at all is an empty relation; else it is an error.
@@ -66,22 +78,13 @@ impl Settings {
         };
         let format = read_format(&options, format)?;
         let has_header = options.boolean("header", false)?;
-        if has_header && format != Format::Csv {
+        if has_header && format != FileFormat::Records(Format::Csv) {
             return Err(options.wrong("header", "true", "it only with 'format'='csv'"));
         }
         let glob = options.get("glob").unwrap_or("*");
         let glob = Glob::new(glob).map_err(|expected| options.wrong("glob", glob, expected))?;
         // One member sees one file system, so that either answer is the truth.
         options.boolean("sharedFileSystem", false)?;
-        match options.get("compression") {
-            None | Some("none") => {}
-            Some(other) => {
-                return Err(Error::Invalid {
-                    code: "0A000",
-                    message: format!("compression '{other}' is not supported; use 'none'"),
-                });
-            }
-        }
         let parallelism = match options.get("preferredLocalParallelism") {
             None => None,
             Some(_) => Some(options.number("preferredLocalParallelism", 1, 1)?.min(1024) as usize),
@@ -105,23 +108,47 @@ impl Settings {
     /// What the names of files that are written end in, when the glob does not say.
     pub fn extension(&self) -> &'static str {
         match self.format {
-            Format::Csv => "csv",
-            Format::JsonFlat | Format::Whole(_) => "json",
+            FileFormat::Records(Format::Csv) => "csv",
+            FileFormat::Records(Format::JsonFlat | Format::Whole(_)) => "json",
+            FileFormat::Parquet(_) => "parquet",
         }
     }
 }
 
-fn read_format(options: &Options, name: &str) -> Result<Format> {
-    Ok(match name {
+fn read_format(options: &Options, name: &str) -> Result<FileFormat> {
+    let records = match name {
         "csv" => Format::Csv,
         "json-flat" => Format::JsonFlat,
         "json" => Format::Whole(WholeFormat::Json),
-        "avro" | "parquet" | "raw" => {
+        "parquet" => return Ok(FileFormat::Parquet(read_compression(options)?)),
+        "avro" | "raw" => {
             return Err(Error::Invalid {
                 code: "0A000",
                 message: format!("format '{name}' is not supported for files"),
             });
         }
         _ => return Err(options.wrong("format", name, &format!("one of {}", quoted(&FORMATS)))),
+    };
+    match options.get("compression") {
+        None | Some("none") => Ok(FileFormat::Records(records)),
+        Some(other) => Err(Error::Invalid {
+            code: "0A000",
+            message: format!("compression '{other}' is not supported with '{name}'; use 'none'"),
+        }),
+    }
+}
+
+/// Every reader knows snappy, and it costs least; files are read whatever they are compressed with.
+fn read_compression(options: &Options) -> Result<Compression> {
+    Ok(match options.get("compression") {
+        None | Some("snappy") => Compression::SNAPPY,
+        Some("none") => Compression::UNCOMPRESSED,
+        Some("zstd") => Compression::ZSTD(ZstdLevel::default()),
+        Some("lz4") => Compression::LZ4_RAW,
+        Some("gzip") => Compression::GZIP(GzipLevel::default()),
+        Some(other) => {
+            let expected = format!("one of {}", quoted(&COMPRESSIONS));
+            return Err(options.wrong("compression", other, &expected));
+        }
     })
 }

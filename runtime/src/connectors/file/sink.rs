@@ -15,9 +15,11 @@ use storage::cluster::control::MappingRecord;
 
 use super::{
     FileAccess,
+    parquet::writing::ParquetSpelling,
     publication::{Names, Promise, Publication, Unpublished, unnameable},
-    row_file::{RowFile, Spelling},
-    settings::Settings,
+    row_file::RowSpelling,
+    settings::{FileFormat, Settings},
+    writing::{Spelling, Writing},
 };
 use crate::{
     Error, Result,
@@ -49,15 +51,22 @@ pub fn sink(
             (position, external.unwrap_or_else(|| field.name().clone()))
         })
         .collect();
-    let encoder = Encoder::new(settings.format, &columns, &fields, settings.header)?;
-    let spelling = Arc::new(Spelling { encoder, fields });
+    let spelling: Arc<dyn Spelling> = match settings.format {
+        FileFormat::Records(format) => {
+            let encoder = Encoder::new(format, &columns, &fields, settings.header)?;
+            Arc::new(RowSpelling::new(encoder, fields))
+        }
+        FileFormat::Parquet(compression) => {
+            Arc::new(ParquetSpelling::new(&fields, &columns, compression)?)
+        }
+    };
     Ok(Arc::new(FileSinkSupplier { access: access.clone(), settings, spelling }))
 }
 
 struct FileSinkSupplier {
     access: FileAccess,
     settings: Settings,
-    spelling: Arc<Spelling>,
+    spelling: Arc<dyn Spelling>,
 }
 
 impl ProcessorSupplier for FileSinkSupplier {
@@ -108,7 +117,7 @@ impl ProcessorSupplier for FileSinkSupplier {
 struct FileSink {
     access: FileAccess,
     settings: Settings,
-    spelling: Arc<Spelling>,
+    spelling: Arc<dyn Spelling>,
     /// Of all instances; made by the first that is initialised.
     shared: Arc<OnceLock<Arc<Publication>>>,
     /// Of this instance, from `init` on.
@@ -126,7 +135,7 @@ struct FileSink {
 
 /// The file that is written now.
 struct Present {
-    file: RowFile,
+    file: Box<dyn Writing>,
     names: Names,
     /// When it was begun, ns of the steady clock.
     since: u64,
@@ -262,7 +271,7 @@ impl FileSink {
         let folder = publication.folder();
         let file = folder.create(&names.temporary)?;
         let shown = folder.shown(&names.published);
-        let file = RowFile::new(Arc::clone(&self.spelling), file, shown);
+        let file = self.spelling.begin(file, shown)?;
         let since = self.now()?;
         self.number += 1;
         Ok(Present { file, names, since })

@@ -9,28 +9,21 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use arrow::{
-    array::{RecordBatch, RecordBatchOptions},
-    datatypes::SchemaRef,
-};
+use arrow::datatypes::SchemaRef;
 use storage::metrics::Metric;
 
 use super::{
     FileAccess,
     folder::Folder,
-    records::Records,
-    settings::Settings,
-    split::{self, Split},
+    parquet::footer,
+    reading::{Reading, reading},
+    settings::{FileFormat, Settings},
+    split::{self, PIECE_BYTES, Split},
 };
 use crate::{
     Error, Result,
     connector::{Source, SourceRequest},
-    connectors::options::OnError,
-    decode::{
-        Decoded,
-        csv::{Header, Source as Place},
-        format::{Decoder, Format},
-    },
+    decode::format::Format,
     delta::DeltaBatch,
     execution::{StateMemory, memory::batch_bytes},
     item::Item,
@@ -40,11 +33,6 @@ use crate::{
     state::{EVERY_INSTANCE, StateChunk, StateWriter},
 };
 
-/// Rows of a batch, about.
-const BATCH_ROWS: usize = 8192;
-/// Bytes of records decoded in one call, about: a few milliseconds of its own thread.
-const CALL_BYTES: usize = 1 << 20;
-
 /// A source over a File mapping.
 pub fn source(access: &FileAccess, settings: Settings, request: &SourceRequest) -> Result<Source> {
     let schema = Arc::new(request.mapping.schema.project(&request.projection)?);
@@ -52,64 +40,6 @@ pub fn source(access: &FileAccess, settings: Settings, request: &SourceRequest) 
     let (access, request) = (access.clone(), request.clone());
     let supplier = Arc::new(FileSupplier { access, settings, request, schema });
     Ok(Source { supplier, is_bounded: true, parallelism })
-}
-
-/// Decodes records into the projected columns of a mapping.
-#[derive(Debug)]
-pub struct FileDecoder {
-    schema: SchemaRef,
-    decoder: Decoder,
-    rows: usize,
-}
-
-impl FileDecoder {
-    /// A decoder of the columns `projection`.
-    pub fn new(
-        settings: &Settings,
-        schema: &SchemaRef,
-        external: &[Option<String>],
-        projection: &[usize],
-    ) -> Result<Self> {
-        let fields: Vec<_> = projection
-            .iter()
-            .map(|position| {
-                let field = schema.field(*position).clone();
-                let external = external.get(*position).and_then(Option::as_deref);
-                let name = external.unwrap_or(field.name()).to_owned();
-                (field, Place { position: *position, name })
-            })
-            .collect();
-        let decoder = Decoder::new(settings.format, &fields, settings.header)?;
-        Ok(Self { schema: Arc::new(schema.project(projection)?), decoder, rows: 0 })
-    }
-
-    /// Decodes a record; a poison leaves no row.
-    #[inline]
-    pub fn decode(&mut self, record: &[u8]) -> Decoded<()> {
-        self.rows += self.decoder.decode(Some(record))?;
-        Ok(())
-    }
-
-    /// Takes the names of the fields of a CSV file.
-    pub fn read_header(&mut self, line: &[u8]) -> Decoded<()> {
-        match &mut self.decoder {
-            Decoder::Csv(csv) => csv.read_header(line),
-            Decoder::JsonFlat(_) | Decoder::Whole(_) => Ok(()),
-        }
-    }
-
-    /// Rows since the last [`FileDecoder::finish`].
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// The rows since the last call.
-    pub fn finish(&mut self) -> Result<RecordBatch> {
-        let rows = std::mem::take(&mut self.rows);
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let columns = self.decoder.finish()?;
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
-    }
 }
 
 struct FileSupplier {
@@ -128,17 +58,15 @@ impl ProcessorSupplier for FileSupplier {
         (0..count)
             .map(|_| {
                 let projection = &self.request.projection;
-                let decoder =
-                    FileDecoder::new(&self.settings, &mapping.schema, &external, projection)?;
+                let reading = reading(&self.settings, &mapping.schema, &external, projection)?;
                 Ok(Box::new(FileSource {
                     access: self.access.clone(),
                     settings: self.settings.clone(),
                     mapping: mapping.name.name.as_str().into(),
-                    decoder,
+                    reading,
                     plan: Arc::clone(&plan),
                     restored: None,
                     splits: None,
-                    present: None,
                     pending: None,
                     skipped: Metric::default(),
                     context: None,
@@ -177,14 +105,13 @@ struct FileSource {
     access: FileAccess,
     settings: Settings,
     mapping: Arc<str>,
-    decoder: FileDecoder,
+    reading: Box<dyn Reading>,
     /// Made by the first instance that is initialised.
     plan: Arc<OnceLock<Plan>>,
     /// Splits of all instances from a saved state, if there is one.
     restored: Option<Vec<Split>>,
     /// What is left to this instance, without the present one; `None` before the first call.
     splits: Option<VecDeque<Split>>,
-    present: Option<Records>,
     /// A batch the outbox refused. Its records count as read; `epoch` sends it before a save.
     pending: Option<Item>,
     skipped: Metric,
@@ -210,8 +137,8 @@ impl Processor for FileSource {
             return Ok(Done::No);
         }
         let is_exhausted = self.read()?;
-        if self.decoder.rows() > 0 {
-            let batch = self.decoder.finish()?;
+        self.skipped.add(self.reading.take_skipped() as i64);
+        if let Some(batch) = self.reading.take()? {
             self.pending = Some(Item::Batch(DeltaBatch::insertions(batch)));
         }
         let is_sent = self.emit_pending(outbox);
@@ -229,7 +156,7 @@ impl Processor for FileSource {
 
     fn save(&mut self, state: &mut StateWriter) -> Result<Done> {
         self.begin()?;
-        let present = self.present.iter().map(Records::rest);
+        let present = self.reading.rest().into_iter();
         let left = present.chain(self.splits.iter().flatten());
         let left: Vec<&Split> = left.filter(|split| split.next < split.end).collect();
         let rows = split::to_rows(&left)?;
@@ -262,7 +189,13 @@ impl FileSource {
                 ),
             });
         }
-        let splits = split::splits(&files, *format != Format::Csv);
+        let splits = match format {
+            FileFormat::Records(format) => split::splits(&files, *format != Format::Csv),
+            FileFormat::Parquet(_) => {
+                let splits = files.iter().map(|file| footer::splits(&folder, file, PIECE_BYTES));
+                splits.collect::<Result<Vec<_>>>()?.concat()
+            }
+        };
         Ok(Plan { folder, splits })
     }
 
@@ -292,39 +225,16 @@ impl FileSource {
         Ok(())
     }
 
-    /// Decodes up to a batch; whether nothing is left.
+    /// Reads up to a batch; whether nothing is left.
     fn read(&mut self) -> Result<bool> {
         self.begin()?;
-        let mut bytes = 0;
-        while self.decoder.rows() < BATCH_ROWS && bytes < CALL_BYTES {
-            let Some(records) = &mut self.present else {
-                if !self.open_next()? {
-                    return Ok(true);
-                }
-                continue;
-            };
-            let Some((offset, record)) = records.next_record()? else {
-                self.present = None;
+        while !self.reading.is_full() {
+            if self.reading.rest().is_none() && !self.open_next()? {
+                return Ok(true);
+            }
+            if self.reading.advance()? {
                 fail_at(self.context()?, "file.split_read")?;
-                continue;
-            };
-            bytes += record.len() + 1;
-            let is_blank_line = record.is_empty() && self.settings.format != Format::Csv;
-            if is_blank_line {
-                continue;
             }
-            let Err(poison) = self.decoder.decode(record) else { continue };
-            if self.settings.on_error == OnError::Skip {
-                self.skipped.add(1);
-                continue;
-            }
-            let message = format!(
-                "cannot decode the record at byte {offset} of file \"{}\": {}; with the mapping \
-                 option 'on_error' = 'skip' it would be counted and left out",
-                records.shown(),
-                poison.reason
-            );
-            return Err(Error::User { code: poison.code, message });
         }
         Ok(false)
     }
@@ -336,26 +246,7 @@ impl FileSource {
         };
         let missing = || Error::Internal("a file source has no plan".to_owned());
         let folder = &self.plan.get().ok_or_else(missing)?.folder;
-        let has_quotes = self.settings.format == Format::Csv;
-        let mut records = if self.settings.header == Header::OfFile {
-            let whole = Split { next: 0, is_cut: false, ..split.clone() };
-            let mut records = Records::open(folder, whole, has_quotes)?;
-            let shown = records.shown().to_owned();
-            if let Some((_, line)) = records.next_record()? {
-                self.decoder.read_header(line).map_err(|poison| Error::User {
-                    code: poison.code,
-                    message: format!(
-                        "cannot read the header of file \"{shown}\": {}",
-                        poison.reason
-                    ),
-                })?;
-            }
-            records
-        } else {
-            Records::open(folder, split.clone(), has_quotes)?
-        };
-        records.skip_to(split.next);
-        self.present = Some(records);
+        self.reading.begin(folder, split)?;
         Ok(true)
     }
 
@@ -364,7 +255,7 @@ impl FileSource {
             Some(Item::Batch(batch)) => batch_bytes(&batch.rows),
             _ => 0,
         };
-        pending + self.present.as_ref().map_or(0, Records::held)
+        pending + self.reading.held()
     }
 
     /// Whether nothing is pending any more.

@@ -4,7 +4,7 @@
 //!
 //! Lines can be found from anywhere, so a file of lines is cut into pieces; the record that a cut
 //! falls into belongs to the piece before it. A CSV record may hold line ends within quotes, so a
-//! CSV file is one split.
+//! CSV file is one split. A Parquet file is cut between row groups; there a place is a row.
 //!
 //! ```text
 //!   bytes    {…}\n{…}\n{…│…}\n{…}\n          a record belongs to the piece it begins in
@@ -22,7 +22,7 @@ use super::folder::FoundFile;
 use crate::Result;
 
 /// Bytes of a piece: a tenth of a second's work, so that instances end at about the same time.
-const PIECE_BYTES: u64 = 32 << 20;
+pub const PIECE_BYTES: u64 = 32 << 20;
 
 /// A piece of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Split {
     pub file: String,
     /// Bytes the file had when the execution was first started; what comes later is not read.
     pub size: u64,
-    /// Where to go on.
+    /// Where to go on: a byte; in Parquet a row.
     pub next: u64,
     /// Records that begin here or behind belong to another split.
     pub end: u64,
