@@ -6,6 +6,7 @@ pub mod file;
 pub mod generator;
 pub mod kafka;
 pub mod options;
+pub mod rabbitmq;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ pub fn built_in(files: FileAccess) -> Connectors {
     connectors.register(Arc::new(generator::Generator));
     connectors.register(Arc::new(kafka::Kafka));
     connectors.register(Arc::new(file::File::new(files)));
+    connectors.register(Arc::new(rabbitmq::RabbitMq));
     connectors.register(Arc::new(discard::Discard));
     connectors
 }

@@ -299,3 +299,7 @@ mod simulator_tests;
 #[cfg(test)]
 #[path = "file_sink_tests.rs"]
 mod file_sink_tests;
+
+#[cfg(test)]
+#[path = "acknowledging_tests.rs"]
+mod acknowledging_tests;
