@@ -21,19 +21,16 @@ use datafusion::{
         sqlparser::ast::{self, Statement as Ast},
     },
 };
-use runtime::processors::ChangesFrom;
 use storage::cluster::control::{MappingRecord, ViewRecord};
 
 use crate::{
     Result, Session,
     catalog::{
+        changes::ChangesSpec,
         mapping::MappingProvider,
         pg,
         provider::OpenBlock,
-        schema::{
-            CATALOG, CHANGES_FROM_NOW_SCHEMA, CHANGES_SCHEMA, GridCatalog, PublicSchema,
-            RETURNED_SCHEMA, ROWS_SCHEMA, Shown,
-        },
+        schema::{CATALOG, GridCatalog, PublicSchema, RETURNED_SCHEMA, ROWS_SCHEMA, Shown},
         sys,
         system_table::SystemParts,
     },
@@ -69,16 +66,17 @@ impl Context {
             jobs: Arc::clone(&parts.jobs),
             directory: Arc::clone(&parts.directory),
         };
-        let catalog = GridCatalog::new(vec![
+        let mut schemas = vec![
             ("sys", sys::schema(system())),
             ("pg_catalog", pg::pg_catalog(system())),
             ("information_schema", pg::information_schema(system())),
             ("public", public(Shown::Visible)),
             (ROWS_SCHEMA, public(Shown::Rows)),
             (RETURNED_SCHEMA, public(Shown::Returned)),
-            (CHANGES_SCHEMA, public(Shown::Changes(ChangesFrom::Rows))),
-            (CHANGES_FROM_NOW_SCHEMA, public(Shown::Changes(ChangesFrom::Now))),
-        ]);
+        ];
+        let changes = ChangesSpec::SCHEMAS;
+        schemas.extend(changes.map(|(name, spec)| (name, public(Shown::Changes(spec)))));
+        let catalog = GridCatalog::new(schemas);
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
         let runtime = RuntimeEnvBuilder::new()

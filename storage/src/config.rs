@@ -10,10 +10,21 @@ pub struct GridConfig {
     pub simulated_owners: u16,
     /// Memory that all tables together may take, in bytes; writes above it fail with a limit error.
     pub table_memory_max: usize,
+    /// Memory that the changes of a table may take that are kept for one reader of a job, in bytes.
+    pub pinned_bytes_max: usize,
 }
+
+/// Default of [`GridConfig::pinned_bytes_max`]: some seconds of the fastest writes while a job's two
+/// snapshots are kept, and minutes of ordinary ones while it is suspended.
+const PINNED_BYTES_MAX: usize = 256 << 20;
 
 impl Default for GridConfig {
     fn default() -> Self {
-        Self { partition_count: 271, simulated_owners: 1, table_memory_max: usize::MAX }
+        Self {
+            partition_count: 271,
+            simulated_owners: 1,
+            table_memory_max: usize::MAX,
+            pinned_bytes_max: PINNED_BYTES_MAX,
+        }
     }
 }

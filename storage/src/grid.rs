@@ -15,7 +15,7 @@ use crate::{
     partition::PartitionId,
     snapshot::{self, SnapshotStore},
     table::{
-        JobWriters, ReadMode, ReadView, Turn, WriteMode, Writer, check_stopped,
+        JobWriters, Pins, ReadMode, ReadView, Turn, WriteMode, Writer, check_stopped,
         closing::ClosedTable, router::Router,
     },
 };
@@ -29,6 +29,7 @@ pub struct Grid {
     metrics: Arc<Metrics>,
     tables: Arc<Tables>,
     snapshots: Arc<SnapshotStore>,
+    pins: Arc<Pins>,
 }
 
 /// The open tables. Filled when one is first asked for, emptied by the commands that drop one.
@@ -48,15 +49,23 @@ impl Grid {
         let tables = Arc::new(Tables { router, open: Mutex::default() });
         let metrics = Arc::<Metrics>::default();
         let snapshots = Arc::new(SnapshotStore::new(&metrics));
+        let pins = Arc::<Pins>::default();
         let control = {
             let (tables, snapshots) = (Arc::clone(&tables), Arc::clone(&snapshots));
+            let pins = Arc::clone(&pins);
             Control::new(move |command, id, state| match command {
                 Command::DropRelation { kind: "table", .. } => tables.drop_table(id),
                 Command::ReplaceTable { replaced, .. } => tables.replace_table(*replaced),
                 // What is exported outlives the job.
-                Command::DropJob(_) if state.exported_of(id).is_empty() => {
-                    tables.drop_table(snapshot_table(id));
-                    snapshots.forget(id);
+                Command::DropJob(_) => {
+                    pins.forget(id);
+                    if state.exported_of(id).is_empty() {
+                        tables.drop_table(snapshot_table(id));
+                        snapshots.forget(id);
+                    }
+                }
+                Command::SetJobStatus { id, status, .. } if status.is_terminal() => {
+                    pins.forget(*id);
                 }
                 Command::Assign(_) | Command::Reassign { .. } => {
                     tables.router.assign(&state.assignment);
@@ -65,7 +74,7 @@ impl Grid {
             })
         };
         control.submit(&Command::Assign(Router::first_assignment(&config)))?;
-        Ok(Arc::new(Self { config, env, control, metrics, tables, snapshots }))
+        Ok(Arc::new(Self { config, env, control, metrics, tables, snapshots, pins }))
     }
 
     /// What it was opened with.
@@ -91,6 +100,11 @@ impl Grid {
     /// The snapshots of all jobs.
     pub fn snapshots(&self) -> &SnapshotStore {
         &self.snapshots
+    }
+
+    /// The changes of tables that are kept for jobs.
+    pub fn pins(&self) -> &Pins {
+        &self.pins
     }
 
     /// The table of that id; NotFound after its drop.

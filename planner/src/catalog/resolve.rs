@@ -9,6 +9,7 @@ use storage::{
     cluster::control::{ObjectName, TableRecord, state::Relation},
 };
 
+use super::changes::ChangesSpec;
 use crate::{Error, Result, error::no_such_relation, parse};
 
 /// Schemas whose relations are the system's: nothing in them is created, dropped or written.
@@ -24,6 +25,15 @@ pub fn relation_name(name: &ast::ObjectName) -> Result<ObjectName> {
             format!("permission denied: \"{schema}.{name}\" is a system catalog"),
         )),
         Some(schema) => Err(Error::new("3F000", format!("schema \"{schema}\" does not exist"))),
+    }
+}
+
+/// The full name of a relation that a statement reads, by its own name or by that of its changes.
+pub fn read_name(name: &ast::ObjectName) -> Result<ObjectName> {
+    let (schema, table) = parse::object_name(name)?;
+    match schema.is_some_and(|schema| ChangesSpec::is_schema(&schema)) {
+        true => Ok(ObjectName::public(table)),
+        false => relation_name(name),
     }
 }
 

@@ -9,14 +9,13 @@ use datafusion::{
     catalog::{CatalogProvider, SchemaProvider, TableProvider},
     common::{DataFusionError, Result},
 };
-use runtime::processors::ChangesFrom;
 use storage::{
     Grid,
     cluster::control::{ObjectName, state::Relation},
 };
 
 use super::{
-    changes::ChangesProvider,
+    changes::{ChangesProvider, ChangesSpec},
     provider::{GridTable, ReturnedRows, external},
 };
 use crate::{Error, context::Context, error::no_such_relation, functions};
@@ -29,12 +28,6 @@ pub const ROWS_SCHEMA: &str = "\u{1}rows";
 
 /// Schema in which a table's name stands for the rows a statement has just written.
 pub const RETURNED_SCHEMA: &str = "\u{1}returned";
-
-/// Schema in which a table's name stands for its changes.
-pub const CHANGES_SCHEMA: &str = "\u{1}changes";
-
-/// The same without the rows that are there.
-pub const CHANGES_FROM_NOW_SCHEMA: &str = "\u{1}changes from now";
 
 /// The only catalog.
 #[derive(Debug)]
@@ -70,7 +63,7 @@ pub enum Shown {
     /// Tables only, as the rows just written.
     Returned,
     /// Tables only, as their changes.
-    Changes(ChangesFrom),
+    Changes(ChangesSpec),
 }
 
 /// `public`, and its twins that only our own statements name.
@@ -121,8 +114,8 @@ impl SchemaProvider for PublicSchema {
             (Relation::Table(record), shown) => {
                 let table = self.grid.table(record.id).map_err(external)?;
                 match shown {
-                    Shown::Changes(from) => {
-                        Arc::new(ChangesProvider::new(table, from).map_err(functions::external)?)
+                    Shown::Changes(spec) => {
+                        Arc::new(ChangesProvider::new(table, spec).map_err(functions::external)?)
                     }
                     Shown::Rows => Arc::new(GridTable::whole(table)),
                     _ => Arc::new(GridTable::visible(table)),

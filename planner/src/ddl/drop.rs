@@ -136,7 +136,7 @@ fn reads(sql: &str, relation: &ObjectName) -> Result<bool> {
 /// Whether a statement names a relation.
 fn names(statement: &impl ast::Visit, relation: &ObjectName) -> bool {
     let found = ast::visit_relations(statement, |name| {
-        match resolve::relation_name(name).is_ok_and(|name| name == *relation) {
+        match resolve::read_name(name).is_ok_and(|name| name == *relation) {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         }

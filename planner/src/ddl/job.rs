@@ -202,6 +202,7 @@ pub fn with_cause(error: Error, job: &JobRecord) -> Error {
         None => error,
     };
     let quoted = quote_ident(&job.name);
+    let has_code = |code: &str| job.last_error.as_ref().is_some_and(|cause| cause.code == code);
     match job.status {
         JobStatus::Failed => error.with_hint(format!(
             "DROP JOB {quoted} and create it again. With OPTIONS ('suspendOnFailure' = 'true') a \
@@ -209,6 +210,9 @@ pub fn with_cause(error: Error, job: &JobRecord) -> Error {
         )),
         JobStatus::Completed => error.with_hint(format!(
             "Its input has ended; to run it anew, DROP JOB {quoted} and create it again."
+        )),
+        JobStatus::Suspended if has_code("53400") => error.with_hint(format!(
+            "DROP JOB {quoted} and create it again: it begins with the rows that are there then."
         )),
         JobStatus::Suspended
             if job.last_error.as_ref().is_some_and(|cause| cause.code.starts_with("53")) =>

@@ -3,12 +3,15 @@
 
 use std::sync::Arc;
 
-use datafusion::{execution::SessionState, logical_expr::LogicalPlan};
+use datafusion::{
+    catalog::default_table_source::source_as_provider, common::tree_node::TreeNode,
+    execution::SessionState, logical_expr::LogicalPlan,
+};
 use runtime::dag::Dag;
 use storage::{Table, cluster::control::MappingRecord, table::WriteMode};
 
 use super::{Lowering, StreamParts, optimise};
-use crate::{Error, Result, rules::unbounded};
+use crate::{Error, Result, catalog::changes::ChangesProvider, rules::unbounded};
 
 /// Where a job writes.
 #[derive(Debug, Clone)]
@@ -35,13 +38,35 @@ pub fn plan_job(
     unbounded::check(&input)?;
     check_columns(&input, target)?;
     let input = optimise(state, input)?;
+    check_own_changes(&input, target)?;
     let mut lowering = Lowering::new(state, parts);
+    lowering.is_of_job = true;
     let last = lowering.query(&input)?;
     match target {
-        JobTarget::Table { table, mode } => lowering.table_sink(last, table, *mode),
+        JobTarget::Table { table, mode } => lowering.table_sink(last, table, *mode)?,
         JobTarget::Mapping(mapping) => lowering.mapping_sink(last, mapping)?,
     }
     lowering.into_dag()
+}
+
+/// Refuses a job that would follow its own changes without end.
+fn check_own_changes(input: &LogicalPlan, target: &JobTarget) -> Result<()> {
+    let JobTarget::Table { table, .. } = target else { return Ok(()) };
+    let record = table.record();
+    let is_own = input.exists(|node| {
+        let LogicalPlan::TableScan(scan) = node else { return Ok(false) };
+        let provider = source_as_provider(&scan.source)?;
+        let changes = provider.downcast_ref::<ChangesProvider>();
+        Ok(changes.is_some_and(|changes| changes.table().record().id == record.id))
+    })?;
+    if !is_own {
+        return Ok(());
+    }
+    let name = &record.name.name;
+    let message = format!("a job that writes to the table \"{name}\", whose changes it reads,");
+    Err(Error::unsupported(format!("{message} is not supported"))
+        .with_detail("It would read what it writes, and never be done.")
+        .with_hint("Write into another table."))
 }
 
 /// Whether the query's columns are the target's.

@@ -12,7 +12,7 @@ use datafusion::{
 };
 use runtime::{
     dag::Parallelism,
-    processors::{self, NamedExpr},
+    processors::{self, ChangesAs, NamedExpr, TableChangesSpec},
 };
 
 use super::{Lowering, Stage, fields::StructFields};
@@ -46,12 +46,7 @@ impl Lowering<'_> {
             let supplier = processors::table_scan(Arc::clone(table), read.clone());
             self.source(&name, Parallelism::Exactly(1), supplier)
         } else if let Some(changes) = provider.downcast_ref::<ChangesProvider>() {
-            let table = changes.table();
-            let name = format!("changes({})", table.record().name.name);
-            let supplier =
-                processors::table_changes(Arc::clone(table), changes.from(), read.clone());
-            let stage = self.source(&name, Parallelism::Exactly(1), supplier);
-            Stage { is_unbounded: true, ..stage }
+            self.changes_scan(changes, read.clone())
         } else if let Some(rows) = provider.downcast_ref::<LiteralRows>() {
             let batches: Vec<RecordBatch> = rows
                 .batches()
@@ -67,6 +62,21 @@ impl Lowering<'_> {
             return Err(Error::unsupported(message).with_detail(detail));
         };
         self.filter_scan(stage, scan, &read, wanted.len())
+    }
+
+    fn changes_scan(&mut self, changes: &ChangesProvider, projection: Vec<usize>) -> Stage {
+        let (table, spec) = (Arc::clone(changes.table()), changes.spec());
+        let name = format!("changes({})", table.record().name.name);
+        let supplier = processors::table_changes(TableChangesSpec {
+            table,
+            from: spec.from,
+            form: spec.form,
+            is_of_job: self.is_of_job,
+            projection,
+        });
+        let is_append_only = spec.form == ChangesAs::Rows;
+        let stage = self.source(&name, Parallelism::Exactly(1), supplier);
+        Stage { is_unbounded: true, is_append_only, ..stage }
     }
 
     fn mapping_scan(

@@ -35,7 +35,8 @@ impl Lowering<'_> {
         let supplier = processors::union(Arc::clone(&schema));
         let vertex = self.merged("union", &inputs, parallelism, supplier);
         let event_time = first.event_time.filter(|_| has_event_time);
-        Ok(Stage { vertex, parallelism, schema, event_time, is_unbounded })
+        let is_append_only = inputs.iter().all(|input| input.is_append_only);
+        Ok(Stage { vertex, parallelism, schema, event_time, is_unbounded, is_append_only })
     }
 
     pub(super) fn values(&mut self, values: &df::Values) -> Result<Stage> {

@@ -16,8 +16,17 @@ use crate::{Error, Result};
 
 impl Lowering<'_> {
     /// Writes the rows of `input`, which are the table's visible columns, into it.
-    pub(super) fn table_sink(&mut self, input: Stage, table: &Arc<Table>, mode: WriteMode) {
+    pub(super) fn table_sink(
+        &mut self,
+        input: Stage,
+        table: &Arc<Table>,
+        mode: WriteMode,
+    ) -> Result<()> {
         let record = table.record();
+        if record.has_hidden_key && !input.is_append_only {
+            let name = &record.name.name;
+            return Err(retracts(&format!("table \"{name}\", which has no key,")));
+        }
         let name = format!("sink({})", record.name.name);
         let routing = match record.has_hidden_key {
             true => spread(input.parallelism, Parallelism::Workers),
@@ -27,18 +36,31 @@ impl Lowering<'_> {
             table: Arc::clone(table),
             input: Arc::clone(&input.schema),
             mode,
-            is_append_only: true,
+            is_append_only: input.is_append_only,
         };
         let supplier = processors::table_sink(spec);
         self.routed(&name, &input, Parallelism::Workers, routing, supplier);
+        Ok(())
     }
 
     /// Writes the rows of `input` into a mapping.
     pub(super) fn mapping_sink(&mut self, input: Stage, mapping: &MappingRecord) -> Result<()> {
         let supplier = sink_of(self.parts, mapping, &input.schema)?;
+        if !input.is_append_only {
+            return Err(retracts(&format!("mapping \"{}\"", mapping.name.name)));
+        }
         self.local(&format!("sink({})", mapping.name.name), &input, supplier);
         Ok(())
     }
+}
+
+/// The refusal of rows that are taken back by what cannot do so.
+fn retracts(target: &str) -> Error {
+    Error::unsupported(format!("{target} cannot take back rows that are changed or deleted"))
+        .with_hint(
+            "Write into a table with a primary key, or select _diff, too: then every change is a row of \
+             its own.",
+        )
 }
 
 /// What writes rows of `input` into a mapping; 42809 if nothing can.

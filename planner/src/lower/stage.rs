@@ -30,12 +30,16 @@ pub struct Stage {
     pub event_time: Option<usize>,
     /// Whether it never ends.
     pub is_unbounded: bool,
+    /// Whether it never takes a row back.
+    pub is_append_only: bool,
 }
 
 /// The dag under construction.
 pub struct Lowering<'a> {
     /// Where sources and tables are.
     pub(super) parts: &'a StreamParts,
+    /// Whether it is a job's, which starts again where it was lost.
+    pub(super) is_of_job: bool,
     /// Whether sources are to emit watermarks.
     pub(super) wants_event_time: bool,
     /// Children of STRUCT columns the query reads, by scan.
@@ -58,6 +62,7 @@ impl<'a> Lowering<'a> {
         props.config_options = Some(Arc::clone(state.config_options()));
         Self {
             parts,
+            is_of_job: false,
             wants_event_time: false,
             scan_fields: ScanFields::default(),
             props,
@@ -83,7 +88,8 @@ impl<'a> Lowering<'a> {
     ) -> Stage {
         let schema = supplier.schema();
         let vertex = self.dag.vertex(name, parallelism, supplier);
-        Stage { vertex, parallelism, schema, event_time: None, is_unbounded: false }
+        let (is_unbounded, is_append_only) = (false, true);
+        Stage { vertex, parallelism, schema, event_time: None, is_unbounded, is_append_only }
     }
 
     /// Adds a vertex that works on the rows of `input` where they are.

@@ -1,6 +1,6 @@
-//! `SELECT … FROM table [WHERE …] [LIMIT n] EMIT CHANGES [WITH (snapshot = false)]`: the query reads the table's changes instead of
-//! its rows, and answers `_time` and `_diff`, too, unless it names them. Every other query with it is
-//! refused by name.
+//! `SELECT … FROM table [WHERE …] [LIMIT n] EMIT CHANGES [WITH (snapshot = false)]`: the query reads the
+//! table's changes instead of its rows. A client is answered `_time` and `_diff`, too, unless it names
+//! them; a job takes rows back, unless it names `_diff`. Every other query with it is refused by name.
 
 use std::{collections::HashSet, ops::ControlFlow, sync::LazyLock};
 
@@ -12,7 +12,7 @@ use datafusion::{
         tokenizer::{Token, TokenWithSpan},
     },
 };
-use runtime::processors::ChangesFrom;
+use runtime::processors::{ChangesAs, ChangesFrom};
 use storage::table::{CHANGE_DIFF, CHANGE_TIME};
 
 use super::{
@@ -22,31 +22,29 @@ use super::{
 };
 use crate::{
     Error, Result,
-    catalog::{
-        resolve::SYSTEM_SCHEMAS,
-        schema::{CHANGES_FROM_NOW_SCHEMA, CHANGES_SCHEMA},
-    },
+    catalog::{changes::ChangesSpec, resolve::SYSTEM_SCHEMAS},
     functions::aggregate_functions,
 };
 
-/// EMIT CHANGES at the end of a query.
+/// EMIT CHANGES at the end of a query, or of what writes its rows.
 pub struct EmitChanges<'a> {
-    /// The tokens of the query before it.
+    /// The tokens of the statement before it.
     pub query: &'a [TokenWithSpan],
     /// Where they begin.
     pub from: ChangesFrom,
 }
 
-/// The query and its EMIT CHANGES, if it ends so.
+/// The statement and its EMIT CHANGES, if it ends so.
 pub fn split<'a>(
     source: &Source<'_>,
     tokens: &'a [TokenWithSpan],
 ) -> Result<Option<EmitChanges<'a>>> {
-    let is_query = tokens.first().and_then(word).as_deref() == Some("SELECT");
+    let first = tokens.first().and_then(word);
+    let has_query = matches!(first.as_deref(), Some("SELECT" | "INSERT" | "SINK"));
     let is_emit = |pair: &[TokenWithSpan]| {
         word(&pair[0]).as_deref() == Some("EMIT") && word(&pair[1]).as_deref() == Some("CHANGES")
     };
-    let Some(at) = tokens.windows(2).position(is_emit).filter(|_| is_query) else {
+    let Some(at) = tokens.windows(2).position(is_emit).filter(|_| has_query) else {
         return Ok(None);
     };
     let (query, options) = (&tokens[..at], &tokens[at + 2..]);
@@ -108,8 +106,46 @@ pub fn refuse(tokens: &[TokenWithSpan]) -> Result<()> {
     }
 }
 
-/// Makes a query read changes.
+/// Makes a client's query read changes.
 pub fn follow(query: &mut ast::Query, from: ChangesFrom) -> Result<()> {
+    let select = followed(query, ChangesSpec { from, form: ChangesAs::Rows })?;
+    for name in [CHANGE_TIME, CHANGE_DIFF] {
+        if !select.projection.iter().any(|item| names(item, name)) {
+            let column = ast::Expr::Identifier(Ident::new(name));
+            select.projection.push(SelectItem::UnnamedExpr(column));
+        }
+    }
+    Ok(())
+}
+
+/// Makes the query of a job read changes: as rows of their own if it asks for `_diff`, else as rows that
+/// come and go.
+pub fn follow_in_job(query: &mut ast::Query, from: ChangesFrom) -> Result<()> {
+    let asks_for = |name: &str| match query.body.as_ref() {
+        SetExpr::Select(select) => {
+            select.selection.as_ref().is_some_and(|expr| has_column(expr, name))
+                || select.projection.iter().any(|item| !is_wildcard(item) && names(item, name))
+        }
+        _ => false,
+    };
+    let hint = "Select _diff, too: then every change is a row of its own.";
+    let form = match (asks_for(CHANGE_DIFF), asks_for(CHANGE_TIME)) {
+        (true, _) => ChangesAs::Rows,
+        (false, false) => ChangesAs::Weights,
+        (false, true) => {
+            let message = "_time without _diff in a job with EMIT CHANGES is not supported";
+            return Err(Error::unsupported(message).with_hint(hint));
+        }
+    };
+    if form == ChangesAs::Weights && query.limit_clause.is_some() {
+        let message = "LIMIT in a job with EMIT CHANGES is not supported";
+        return Err(Error::unsupported(message).with_hint(hint));
+    }
+    followed(query, ChangesSpec { from, form }).map(drop)
+}
+
+/// The SELECT of a query that reads changes now.
+fn followed(query: &mut ast::Query, spec: ChangesSpec) -> Result<&mut ast::Select> {
     let is_plain = query.with.is_none()
         && query.order_by.is_none()
         && query.fetch.is_none()
@@ -129,14 +165,12 @@ pub fn follow(query: &mut ast::Query, from: ChangesFrom) -> Result<()> {
     if !relation.joins.is_empty() {
         return Err(unsupported("a join"));
     }
-    follow_table(&mut relation.relation, from)?;
-    for name in [CHANGE_TIME, CHANGE_DIFF] {
-        if !select.projection.iter().any(|item| names(item, name)) {
-            let column = ast::Expr::Identifier(Ident::new(name));
-            select.projection.push(SelectItem::UnnamedExpr(column));
-        }
-    }
-    Ok(())
+    follow_table(&mut relation.relation, spec)?;
+    Ok(select)
+}
+
+fn is_wildcard(item: &SelectItem) -> bool {
+    !matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. })
 }
 
 /// Whether a column of the answer is made of the column of that name.
@@ -145,6 +179,11 @@ fn names(item: &SelectItem, name: &str) -> bool {
         SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => expr,
         _ => return true,
     };
+    has_column(expr, name)
+}
+
+/// Whether an expression names a column of that name.
+fn has_column(expr: &ast::Expr, name: &str) -> bool {
     let found = visit_expressions(expr, |expr: &ast::Expr| {
         let last = match expr {
             ast::Expr::Identifier(column) => Some(column),
@@ -160,7 +199,7 @@ fn names(item: &SelectItem, name: &str) -> bool {
 }
 
 /// Puts the name of a table's changes in the place of its own, which becomes its alias.
-fn follow_table(relation: &mut ast::TableFactor, from: ChangesFrom) -> Result<()> {
+fn follow_table(relation: &mut ast::TableFactor, spec: ChangesSpec) -> Result<()> {
     let ast::TableFactor::Table { name, alias, args: None, .. } = relation else {
         return Err(unsupported("other than one table"));
     };
@@ -175,11 +214,7 @@ fn follow_table(relation: &mut ast::TableFactor, from: ChangesFrom) -> Result<()
         }
     }
     let quoted = |text: &str| ObjectNamePart::Identifier(Ident::with_quote('"', text));
-    let schema = match from {
-        ChangesFrom::Rows => CHANGES_SCHEMA,
-        ChangesFrom::Now => CHANGES_FROM_NOW_SCHEMA,
-    };
-    *name = ObjectName(vec![quoted(schema), quoted(&table)]);
+    *name = ObjectName(vec![quoted(spec.schema()), quoted(&table)]);
     alias.get_or_insert_with(|| ast::TableAlias {
         explicit: true,
         name: Ident::with_quote('"', &table),
@@ -225,7 +260,8 @@ fn check(expr: &ast::Expr) -> Result<()> {
     }
 }
 
-fn unsupported(what: &str) -> Error {
+/// The refusal of EMIT CHANGES over something.
+pub fn unsupported(what: &str) -> Error {
     Error::unsupported(format!("EMIT CHANGES over {what} is not supported"))
         .with_hint("It follows SELECT … FROM one table, with WHERE and LIMIT.")
 }

@@ -177,7 +177,8 @@ fn parse_one(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statement>
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     unbuilt::refuse(&words)?;
     // Those hold statements that are looked at by themselves.
-    if !matches!(words[0], "EXPLAIN" | "COPY" | "PREPARE" | "DECLARE") {
+    let is_job = matches!(words.as_slice(), ["CREATE", "JOB", ..]);
+    if !is_job && !matches!(words[0], "EXPLAIN" | "COPY" | "PREPARE" | "DECLARE") {
         emit::refuse(&tokens)?;
     }
     let kind = match words.as_slice() {
@@ -203,8 +204,14 @@ fn parse_one(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statement>
         },
     };
     let mut kind = evaluate_execute(kind)?;
-    if let (Some(from), StatementKind::Query(query)) = (changes_from, &mut kind) {
-        emit::follow(query, from)?;
+    if let Some(from) = changes_from {
+        match &mut kind {
+            StatementKind::Query(query) => emit::follow(query, from)?,
+            StatementKind::Insert { insert, .. } if insert.source.is_some() => {
+                insert.source.iter_mut().try_for_each(|query| emit::follow_in_job(query, from))?;
+            }
+            _ => return Err(emit::unsupported("this form of statement")),
+        }
     }
     let start = tokens.first().map_or(1, |token| source.position(token.span.start)) - 1;
     Ok(Statement { sql, start, kind: Arc::new(kind) })

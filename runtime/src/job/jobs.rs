@@ -25,6 +25,7 @@ use crate::{
     Error, Result,
     dag::Dag,
     execution::{EdgeStats, Engine, VertexStats},
+    processors::CHANGES_STATE,
 };
 
 /// How long a shutdown waits for each job.
@@ -182,6 +183,14 @@ impl Jobs {
 
     fn export_of(&self, name: &str, export: ExportName, request: Request) -> Result<()> {
         let job = self.job(name)?;
+        // The changes it would go on from are kept for this job alone.
+        let operators = job.record()?.snapshots.operators.clone();
+        if operators.iter().any(|operator| operator.layout.starts_with(CHANGES_STATE)) {
+            let message = format!(
+                "a snapshot of job \"{name}\", which reads the changes of a table, is not supported"
+            );
+            return Err(Error::Invalid { code: "0A000", message });
+        }
         let is_taken = self.site.grid.control().state().exports.contains_key(&export.name);
         if is_taken && !export.replace {
             let (kind, name) = ("snapshot", export.name);
@@ -287,6 +296,10 @@ mod test_job;
 #[cfg(test)]
 #[path = "exactly_once_tests.rs"]
 mod exactly_once_tests;
+
+#[cfg(test)]
+#[path = "changes_tests.rs"]
+mod changes_tests;
 
 #[cfg(test)]
 #[path = "exports_tests.rs"]

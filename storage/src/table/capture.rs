@@ -12,7 +12,7 @@ use super::{
 use crate::Result;
 
 /// Rows of one chunk or tail as captured by a scan.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Piece {
     pub(crate) batch: RecordBatch,
     /// The rows that the reader sees; `None` for all.

@@ -70,10 +70,20 @@ impl ChangeReader {
         self.after as i64
     }
 
+    /// What its journals share.
+    pub(crate) fn feed(&self) -> &Feed {
+        &self.feed
+    }
+
+    /// Limit once changes were lost.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.feed.check(&self.table.record().name.name)
+    }
+
     /// The changes committed since the last poll, `None` if there are none. Limit if it was called
     /// too seldom: then some are lost, and so is the reader.
     pub fn poll(&mut self) -> Result<Option<RecordBatch>> {
-        self.feed.check(&self.table.record().name.name)?;
+        self.check()?;
         let upto = self.table.router().writers().stamp();
         // While nothing waits the stamp may not be passed: a write draws its own before it is in
         // the journal.
@@ -89,7 +99,7 @@ impl ChangeReader {
             }
         })?;
         // Before what was taken counts: it could be all but what was lost meanwhile.
-        self.feed.check(&self.table.record().name.name)?;
+        self.check()?;
         self.after = upto;
         match batches.is_empty() {
             true => Ok(None),

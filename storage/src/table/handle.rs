@@ -17,6 +17,7 @@ use arrow::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    capture::Piece,
     op::{Op, Output, RoutedRows, Run},
     router::Router,
     scan,
@@ -305,6 +306,11 @@ impl Table {
         let all: Vec<_> = (0..self.schema().fields().len()).collect();
         let projection = projection.unwrap_or(&all);
         let schema = Arc::new(self.schema().project(projection)?);
+        Ok(scan::lanes(self.capture(view, projection)?, &schema, lane_count))
+    }
+
+    /// The projected columns as a view sees them, to be read later.
+    pub(crate) fn capture(&self, view: &ReadView, projection: &[usize]) -> Result<Vec<Piece>> {
         let mut pieces = Vec::new();
         let mut failure = None;
         self.call_many(
@@ -321,7 +327,7 @@ impl Table {
         )?;
         match failure {
             Some(failure) => Err(failure),
-            None => Ok(scan::lanes(pieces, &schema, lane_count)),
+            None => Ok(pieces),
         }
     }
 

@@ -29,7 +29,7 @@ use crate::{Error, Result, value::Value};
 
 /// Memory that the changes waiting for one reader may take: seconds of the fastest writes, and
 /// little beside the tables.
-pub(crate) const FEED_BYTES_MAX: usize = 64 << 20;
+pub const FEED_BYTES_MAX: usize = 64 << 20;
 
 /// Name of the column that says when a change was committed: a number that rises from commit to
 /// commit, the same for all changes of one.
@@ -46,6 +46,8 @@ pub(crate) struct Feed {
     bytes_max: usize,
     /// Memory of its journals; changed under the lock of the partition concerned.
     used: AtomicUsize,
+    /// Memory of changes that were taken out of them and may be read again.
+    held: AtomicUsize,
     /// Set once, when it would have been too much.
     is_behind: AtomicBool,
 }
@@ -84,13 +86,23 @@ pub(crate) enum Author<'a> {
 impl Feed {
     /// Of a reader that lets at most `bytes_max` wait.
     pub(crate) fn new(id: u64, bytes_max: usize) -> Arc<Self> {
-        let (used, is_behind) = Default::default();
-        Arc::new(Self { id, bytes_max, used, is_behind })
+        let (used, held, is_behind) = Default::default();
+        Arc::new(Self { id, bytes_max, used, held, is_behind })
     }
 
     /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.used.load(Ordering::SeqCst) == 0
+    }
+
+    /// Counts changes that the reader keeps after it has taken them.
+    pub(crate) fn hold(&self, bytes: usize) {
+        self.held.fetch_add(bytes, Ordering::SeqCst);
+    }
+
+    /// It keeps them no more.
+    pub(crate) fn let_go(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::SeqCst);
     }
 
     /// Limit once the reader has fallen behind.
@@ -165,7 +177,8 @@ impl Journal {
         changes.diffs.push(diff);
         let grown = changes.bytes().saturating_sub(before);
         self.bytes += grown;
-        if self.feed.used.fetch_add(grown, Ordering::SeqCst) + grown > self.feed.bytes_max {
+        let used = self.feed.used.fetch_add(grown, Ordering::SeqCst) + grown;
+        if used + self.feed.held.load(Ordering::SeqCst) > self.feed.bytes_max {
             self.feed.is_behind.store(true, Ordering::SeqCst);
         }
         Ok(())

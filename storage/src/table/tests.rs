@@ -20,6 +20,7 @@ mod closing;
 mod job_model;
 mod job_writers;
 mod network;
+mod pinned;
 
 use super::*;
 use crate::{

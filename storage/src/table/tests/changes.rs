@@ -5,11 +5,11 @@ use super::*;
 use crate::table::changes::ChangeReader;
 
 /// Rows as a reader has added them up, with how often each is there.
-#[derive(Debug, Default, PartialEq)]
-struct Sum(BTreeMap<(i64, String), i64>);
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Sum(BTreeMap<(i64, String), i64>);
 
 impl Sum {
-    fn add(&mut self, batch: &RecordBatch, row: usize, diff: i64) {
+    pub(super) fn add(&mut self, batch: &RecordBatch, row: usize, diff: i64) {
         let key = batch.column(0).as_primitive::<Int64Type>().value(row);
         let value = batch.column(1).as_string::<i32>().value(row).to_owned();
         let count = self.0.entry((key, value)).or_default();
@@ -19,7 +19,7 @@ impl Sum {
         }
     }
 
-    fn of(model: &BTreeMap<i64, String>) -> Self {
+    pub(super) fn of(model: &BTreeMap<i64, String>) -> Self {
         Self(model.iter().map(|(key, value)| ((*key, value.clone()), 1)).collect())
     }
 }
@@ -64,17 +64,17 @@ struct Block {
 
 const KEYS: i64 = 40;
 
-struct World {
+pub(super) struct World {
     grid: Arc<Grid>,
-    table: Arc<Table>,
-    model: BTreeMap<i64, String>,
+    pub(super) table: Arc<Table>,
+    pub(super) model: BTreeMap<i64, String>,
     blocks: Vec<Block>,
-    rng: SmallRng,
+    pub(super) rng: SmallRng,
     owners: u16,
 }
 
 impl World {
-    fn new(seed: u64, owners: u16) -> Self {
+    pub(super) fn new(seed: u64, owners: u16) -> Self {
         let grid = grid(owners);
         let table = table(&grid);
         let rng = SmallRng::seed_from_u64(seed);
@@ -95,7 +95,7 @@ impl World {
         "v".repeat(self.rng.random_range(0..5)) + &self.rng.random_range(0..3).to_string()
     }
 
-    fn step(&mut self) {
+    pub(super) fn step(&mut self) {
         match self.rng.random_range(0..100) {
             0..30 => {
                 let (key, value) = (self.free_key(), self.value());
