@@ -98,6 +98,7 @@ mod tests {
             queue_fill: 126,
             busy: 4,
             longest_call_nanos: 0,
+            longest_save_nanos: 0,
             state_bytes: 512,
             watermark,
         }

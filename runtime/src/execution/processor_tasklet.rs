@@ -255,6 +255,7 @@ impl ProcessorTasklet {
         if let Some(place) = self.place() {
             self.shared.fail_at(place)?;
         }
+        let began = self.saves().then(|| self.clock.monotonic_nanos());
         let processor = self.processor.as_deref_mut().expect("it has not ended");
         let outbox = &mut self.outbox;
         let is_done = match &mut self.phase {
@@ -273,13 +274,31 @@ impl ProcessorTasklet {
             Phase::Awaiting => return self.await_commit(),
             Phase::Ended => return Ok(false),
         };
+        self.note_save(began);
         if is_done == Done::No {
             // A save works through its state in slices without emitting anything.
             let saves = matches!(self.phase, Phase::Saving(..) | Phase::SavingRest(..));
-            return Ok(outbox.peek().is_some() || saves);
+            return Ok(self.outbox.peek().is_some() || saves);
         }
         self.advance()?;
         Ok(true)
+    }
+
+    /// Whether the next step is a snapshot's.
+    fn saves(&self) -> bool {
+        match self.phase {
+            Phase::Epoch(barrier) => barrier.kind != BarrierKind::Epoch,
+            Phase::Saving(..) | Phase::SavingRest(..) => true,
+            _ => false,
+        }
+    }
+
+    /// A step of a snapshot that began then has held up everything else.
+    fn note_save(&self, began: Option<u64>) {
+        if let Some(began) = began {
+            let nanos = self.clock.monotonic_nanos() - began;
+            self.stats.longest_save.fetch_max(nanos, Ordering::Relaxed);
+        }
     }
 
     /// Where a test may have the execution lost: before each step of a durable barrier.
@@ -363,8 +382,11 @@ impl ProcessorTasklet {
     fn save_some(&mut self) -> Result<bool> {
         let Some((_, writer)) = &mut self.rest else { return Ok(false) };
         self.shared.fail_at("operator.save_rest")?;
+        let began = self.clock.monotonic_nanos();
         let processor = self.processor.as_deref_mut().expect("it has not ended");
-        if processor.save_rest(writer)? == Done::Yes {
+        let done = processor.save_rest(writer)?;
+        self.note_save(Some(began));
+        if done == Done::Yes {
             self.end_save()?;
         }
         Ok(true)

@@ -31,6 +31,8 @@ pub struct VertexStats {
     pub busy: u32,
     /// The longest that one call of an instance took since the start, ns.
     pub longest_call_nanos: u64,
+    /// The longest that a snapshot held an instance up at a stretch, ns.
+    pub longest_save_nanos: u64,
     /// Bytes that its instances hold between calls.
     pub state_bytes: u64,
     /// Newest coalesced watermark (of a source: the newest it sent) of the slowest instance, µs;
@@ -68,6 +70,8 @@ pub(super) struct InstanceStats {
     pub(super) busy: AtomicU64,
     /// Of all calls, ns.
     pub(super) longest_call: AtomicU64,
+    /// Of all steps in which state was saved, ns.
+    pub(super) longest_save: AtomicU64,
     /// Rows a second in that window.
     pub(super) rows_in_per_s: AtomicU64,
     pub(super) rows_out_per_s: AtomicU64,
@@ -139,6 +143,7 @@ impl Default for InstanceStats {
             state_bytes: AtomicI64::new(0),
             busy: AtomicU64::new(0),
             longest_call: AtomicU64::new(0),
+            longest_save: AtomicU64::new(0),
             rows_in_per_s: AtomicU64::new(0),
             rows_out_per_s: AtomicU64::new(0),
         }
@@ -153,6 +158,7 @@ impl VertexGauge {
         let state_bytes = self.instances.iter().map(|one| one.state_bytes.load(Ordering::Relaxed));
         let busy = self.instances.iter().map(|one| one.busy.load(Ordering::Relaxed) as u32);
         let calls = self.instances.iter().map(|one| one.longest_call.load(Ordering::Relaxed));
+        let saves = self.instances.iter().map(|one| one.longest_save.load(Ordering::Relaxed));
         let fill: f64 = self.inputs.iter().map(|queue| queue.fill()).sum();
         let queue_count = self.inputs.len().max(1) as f64;
         let watermarks = self.instances.iter().map(|one| one.watermark.load(Ordering::Relaxed));
@@ -167,6 +173,7 @@ impl VertexGauge {
             queue_fill: (fill * 1000.0 / queue_count) as u32,
             busy: busy.max().unwrap_or(0),
             longest_call_nanos: calls.max().unwrap_or(0),
+            longest_save_nanos: saves.max().unwrap_or(0),
             state_bytes: state_bytes.sum::<i64>().max(0) as u64,
             watermark: watermarks.min().filter(|time| *time != i64::MIN),
         }

@@ -2,7 +2,8 @@
 //! with full queues before it (`queue_fill` near 1) that is `busy` (share of the last second that
 //! its busiest instance worked; the rates are
 //! of that second, too); one that is not busy waits, for a table or for what is behind it.
-//! `longest_call_ms` is the longest one of its instances held up the others of its worker.
+//! `longest_call_ms` is the longest one of its instances held up the others of its worker,
+//! `longest_save_ms` the longest that a snapshot held one up at a stretch.
 //! A job that does not run has no rows here.
 
 use super::{Columns, Kind};
@@ -24,6 +25,7 @@ pub(super) const COLUMNS: Columns = &[
     ("queue_fill", Kind::Float8),
     ("busy", Kind::Float8),
     ("longest_call_ms", Kind::Float8),
+    ("longest_save_ms", Kind::Float8),
     ("state_bytes", Kind::Int8),
 ];
 
@@ -45,6 +47,7 @@ pub(super) fn records(scope: &Scope<'_>) -> Result<Vec<Record>> {
                 ("queue_fill", (f64::from(vertex.queue_fill) / 1000.0).into()),
                 ("busy", (f64::from(vertex.busy) / 1000.0).into()),
                 ("longest_call_ms", (vertex.longest_call_nanos as f64 / 1e6).into()),
+                ("longest_save_ms", (vertex.longest_save_nanos as f64 / 1e6).into()),
                 ("state_bytes", (vertex.state_bytes as i64).into()),
             ]);
         }
