@@ -3,8 +3,8 @@
 //!
 //! Suggested reading order: [`env`] (the doors to the outside world), [`partition`] (key →
 //! partition → owner), [`table`] (rows of a partition, writers, stamps), [`cluster`] (what all
-//! members agree on), [`snapshot`] (what jobs saved), [`log`]
-//! (what survives the process), [`grid`] (one member's handle on all of it).
+//! members agree on), [`snapshot`] (what jobs saved), [`log`] (records in one order, durable by
+//! groups; no rows go through it so far), [`grid`] (one member's handle on all of it).
 
 pub mod cluster;
 pub mod config;
