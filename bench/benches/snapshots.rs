@@ -1,7 +1,8 @@
 //! What snapshots cost: windowed jobs with a snapshot every second beside the same jobs without a
 //! guarantee, interleaved. Events a CPU-second of the whole server; the peer of a job is itself.
-//! Then how long a snapshot takes, how long a call of a processor holds up its worker meanwhile, and
-//! how long nothing comes out when the execution is lost. Jet loses 11 % at 10⁴ keys and 56 % at 10⁶
+//! Then how long a snapshot takes, how long a call of a processor holds up its worker meanwhile, what
+//! two kept snapshots take beside the live state, and how long nothing comes out when the execution
+//! is lost. Jet loses 11 % at 10⁴ keys and 56 % at 10⁶
 //! on a machine like this one (not run here).
 
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tidewater_bench::{
 };
 
 const ROUNDS: usize = 3;
-const SEQUENCE: &str = "CREATE MAPPING seq (id BIGINT, k BIGINT, v BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '0' SECOND) TYPE Generator OPTIONS ('kind' = 'sequence', 'rate' = 'max', 'count' = '{count}', 'event_rate' = '100000', 'keys' = '{keys}', 'seed' = '1')";
+const SEQUENCE: &str = "CREATE MAPPING seq (id BIGINT, k BIGINT, v BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '0' SECOND) TYPE Generator OPTIONS ('kind' = 'sequence', 'rate' = 'max', 'count' = '{count}', 'event_rate' = '{event_rate}', 'keys' = '{keys}', 'seed' = '1')";
 const HOP: &str = "INSERT INTO sink SELECT k, window_end, count(*) AS n FROM TABLE(HOP(TABLE seq, DESCRIPTOR(ts), INTERVAL '10' SECOND, INTERVAL '500' MILLISECOND)) GROUP BY k, window_start, window_end";
 
 /// Keys, and events for some ten seconds.
@@ -25,6 +26,16 @@ const WORKS: [(&str, u64, u64); 2] = [
 ];
 /// Keys of the runs whose pauses are compared.
 const PAUSE_KEYS: [u64; 3] = [100_000, 1_000_000, 10_000_000];
+/// So many events of event time a second, so that a window of 10 s sees most keys twice.
+const EVENTS_PER_KEY_AND_SECOND: f64 = 0.2;
+const EVENT_RATE: u64 = 100_000;
+/// All keys of it stand in one window that never closes; then one in a hundred changes each second.
+const FILL: &str = "CREATE MAPPING fill (id BIGINT, k BIGINT, v BIGINT, ts TIMESTAMP) TYPE Generator OPTIONS ('kind' = 'sequence', 'rate' = 'max', 'count' = '5000000', 'keys' = '1000000', 'seed' = '1')";
+const TOUCH: &str = "CREATE MAPPING touch (id BIGINT, k BIGINT, v BIGINT, ts TIMESTAMP) TYPE Generator OPTIONS ('kind' = 'sequence', 'rate' = '10000', 'event_rate' = '100000', 'keys' = '1000000', 'seed' = '2')";
+const KEEP: &str = "CREATE JOB work OPTIONS ('processingGuarantee' = 'exactlyOnce') AS INSERT INTO sink \
+     SELECT k, window_end, count(*) AS n FROM TABLE(TUMBLE(TABLE(IMPOSE_ORDER( \
+     TABLE(SELECT k, ts FROM fill UNION ALL SELECT k, ts FROM touch), DESCRIPTOR(ts), INTERVAL '36500' DAY)), \
+     DESCRIPTOR(ts), INTERVAL '36500' DAY)) GROUP BY k, window_start, window_end";
 /// The snapshot after which an execution is lost.
 const LOST_AFTER: u64 = 1;
 
@@ -52,8 +63,8 @@ fn main() -> Result<()> {
         let events = events * share / 100;
         let (mut with, mut without) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            without.push(run("none", keys, events)?);
-            with.push(run("exactlyOnce", keys, events)?);
+            without.push(run("none", keys, events, EVENT_RATE)?);
+            with.push(run("exactlyOnce", keys, events, EVENT_RATE)?);
         }
         let middle =
             |runs: &[Run]| median(runs.iter().map(|run| run.events_per_cpu_second).collect());
@@ -78,7 +89,9 @@ fn main() -> Result<()> {
     }
     for keys in PAUSE_KEYS {
         let events = 50_000_000 * share / 100;
-        let (without, with) = (run("none", keys, events)?, run("exactlyOnce", keys, events)?);
+        let event_rate = EVENT_RATE.max((keys as f64 * EVENTS_PER_KEY_AND_SECOND) as u64);
+        let without = run("none", keys, events, event_rate)?;
+        let with = run("exactlyOnce", keys, events, event_rate)?;
         let (millis, bytes) = with.slowest;
         report::remark(&format!(
             "{keys} keys: longest pause for a snapshot {:.2} ms; longest call {:.1} ms, without snapshots {:.1} ms; slowest snapshot {millis:.0} ms for {:.1} MB",
@@ -88,20 +101,62 @@ fn main() -> Result<()> {
             bytes / 1e6
         ));
     }
+    kept_memory()?;
     lost_and_back()
 }
 
-fn start(keys: u64, events: u64, arguments: &[&str]) -> Result<(Tidewater, Wire)> {
+/// What two kept snapshots take, with one key in a hundred changed between them.
+fn kept_memory() -> Result<()> {
+    const SNAPSHOTS: u64 = 5;
+    let ours = Tidewater::start(None, &[])?;
+    let wire = Wire::connect(ours.port)?;
+    for sql in [FILL, TOUCH, "CREATE MAPPING sink TYPE Discard", KEEP] {
+        wire.run(sql)?;
+    }
+    let rows_in = "SELECT coalesce(sum(rows_in), 0) > 5000000 FROM sys.job_vertices WHERE description LIKE '%(window%'";
+    wire.until_true(rows_in, Duration::from_secs(60))?;
+    let newest: u64 = wire.value("SELECT coalesce(max(id), 0) FROM sys.snapshots")?.parse()?;
+    let (mut kept, mut changed) = (0.0_f64, 0.0);
+    loop {
+        let number = |sql: &str| -> Result<f64> { Ok(wire.value(sql)?.parse()?) };
+        let id = number("SELECT coalesce(max(id), 0) FROM sys.snapshots")? as u64;
+        let bytes = "SELECT value::BIGINT FROM sys.metrics WHERE name = 'tidewater_snapshot_bytes'";
+        if id > newest + 1 {
+            // The first one after the rows holds all of them.
+            kept = kept.max(number(bytes)?);
+            changed = number("SELECT max(bytes) FROM sys.snapshots")?;
+        }
+        if id > newest + SNAPSHOTS {
+            break;
+        }
+        wire.pause(Duration::from_millis(100));
+    }
+    let live = "SELECT sum(state_bytes) FROM sys.job_vertices";
+    report::line(&Line {
+        work: "bytes of two kept snapshots, 1 % changed".to_owned(),
+        ours: kept,
+        peer: Some((wire.value(live)?.parse()?, "live state".to_owned())),
+        unit: "B",
+        is_less_better: true,
+        cpu_seconds: ours.cpu_seconds()?,
+        rss_bytes: ours.rss_bytes()?,
+    });
+    report::remark(&format!("a snapshot of {:.1} MB, the most at any time counted", changed / 1e6));
+    Ok(())
+}
+
+fn start(keys: u64, events: u64, event_rate: u64, arguments: &[&str]) -> Result<(Tidewater, Wire)> {
     let ours = Tidewater::start(None, arguments)?;
     let wire = Wire::connect(ours.port)?;
     let mapping = SEQUENCE.replace("{count}", &events.to_string());
+    let mapping = mapping.replace("{event_rate}", &event_rate.to_string());
     wire.run(&mapping.replace("{keys}", &keys.to_string()))?;
     wire.run("CREATE MAPPING sink TYPE Discard")?;
     Ok((ours, wire))
 }
 
-fn run(guarantee: &str, keys: u64, events: u64) -> Result<Run> {
-    let (ours, wire) = start(keys, events, &[])?;
+fn run(guarantee: &str, keys: u64, events: u64, event_rate: u64) -> Result<Run> {
+    let (ours, wire) = start(keys, events, event_rate, &[])?;
     let before = ours.cpu_seconds()?;
     let begin = now();
     wire.run(&format!("CREATE JOB work OPTIONS ('processingGuarantee' = '{guarantee}') AS {HOP}"))?;
@@ -141,7 +196,8 @@ fn run(guarantee: &str, keys: u64, events: u64) -> Result<Run> {
 fn lost_and_back() -> Result<()> {
     let config = std::env::temp_dir().join(format!("tidewater-bench-{}.toml", std::process::id()));
     std::fs::write(&config, format!("failpoint = \"snapshot.told:{LOST_AFTER}\"\n"))?;
-    let started = start(1_000_000, 50_000_000, &["--config", &config.to_string_lossy()]);
+    let started =
+        start(1_000_000, 50_000_000, EVENT_RATE, &["--config", &config.to_string_lossy()]);
     let removed = std::fs::remove_file(&config);
     let (ours, wire) = started?;
     removed?;
