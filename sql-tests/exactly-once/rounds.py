@@ -24,7 +24,7 @@ RARE = ("start.", "topic.open", "topic.fence", "topic.mark", "topic.resend", "to
 
 
 # Places that are passed only after another loss, and where that is to be.
-AFTER = {"topic.resend": "snapshot.committed", "start.settle": "snapshot.committed"}
+AFTER = {"topic.resend": "topic.commit", "start.settle": "snapshot.committed"}
 # Places that are passed once, by an export.
 EXPORT = ("snapshot.export", "snapshot.exported", "snapshot.abandon")
 
