@@ -275,6 +275,35 @@ fn a_full_disk_refuses_what_is_not_let_in_and_recovers() {
     assert_eq!(count_of(&open(&disk).unwrap().2), before.0 + 1);
 }
 
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Bell(AtomicU64);
+
+impl std::task::Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn who_waits_for_a_record_is_woken_when_it_is_durable_or_the_log_is_broken() {
+    let disk = disk(1);
+    let (log, ..) = open(&disk).unwrap();
+    let (first, bell) = (append(&log, 10), Arc::<Bell>::default());
+    let waker = Waker::from(Arc::clone(&bell));
+    assert!(!log.poll_synced(first, &waker).unwrap());
+    assert_eq!(bell.0.load(Ordering::SeqCst), 0);
+    log.sync(first).unwrap();
+    assert_eq!(bell.0.load(Ordering::SeqCst), 1);
+    assert!(log.poll_synced(first, &waker).unwrap());
+    let second = append(&log, 10);
+    assert!(!log.poll_synced(second, &waker).unwrap());
+    disk.fail_syncs(true);
+    assert!(log.sync(second).is_err());
+    assert_eq!(bell.0.load(Ordering::SeqCst), 3, "the one that was asked in vain, and this one");
+    assert!(log.poll_synced(second, &waker).is_err());
+}
+
 #[test]
 fn after_a_sync_that_failed_the_log_is_broken() {
     let disk = disk(1);
