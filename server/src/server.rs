@@ -110,6 +110,8 @@ impl Server {
             directory: Arc::clone(&directory) as Arc<dyn SessionDirectory>,
             query_memory_max: config.query_memory_max,
         });
+        // The planner has told the jobs by now how their text becomes a dag.
+        jobs.adopt()?;
         let shared = Arc::new(Shared {
             planner,
             pool: QueryPool::start(core_count()).map_err(StartError::Threads)?,

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,7 +12,7 @@ use std::{
 
 use parking_lot::Mutex;
 use storage::cluster::control::JobError;
-use storage::env::Failpoints;
+use storage::env::{Failpoints, Killed};
 
 use super::{
     ExecutionEnd,
@@ -371,9 +371,13 @@ fn save(processor: &mut dyn Processor, id: SnapshotId) -> Result<StateWriter> {
     Err(Error::Internal("a save does not end".to_owned()))
 }
 
-/// Runs a processor's or supplier's code; a panic becomes an error that names the vertex.
+/// Runs a processor's or supplier's code; a panic becomes an error that names the vertex. Nothing comes
+/// of the end of the process that a test plays.
 pub(super) fn guarded<T>(vertex: &str, code: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(code)).unwrap_or_else(|panic| {
+        if panic.is::<Killed>() {
+            resume_unwind(panic);
+        }
         let text = panic
             .downcast_ref::<String>()
             .map(String::as_str)

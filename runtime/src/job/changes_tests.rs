@@ -96,7 +96,12 @@ impl Bench {
     }
 
     fn create(&self, guarantee: &str) {
-        let options = [("processingGuarantee", guarantee), ("snapshotIntervalMillis", "10")];
+        self.create_with(guarantee, "10");
+    }
+
+    fn create_with(&self, guarantee: &str, interval_millis: &str) {
+        let options =
+            [("processingGuarantee", guarantee), ("snapshotIntervalMillis", interval_millis)];
         let request = JobRequest {
             name: NAME.to_owned(),
             sql: String::new(),
@@ -329,4 +334,86 @@ fn its_snapshots_are_not_exported() {
     let name = ExportName { name: "s".to_owned(), replace: false };
     let error = bench.jobs.export(NAME, name).unwrap_err();
     assert_eq!(error.sqlstate(), "0A000", "{error}");
+}
+
+impl Bench {
+    /// The process ends and with it what is pinned; the next one takes the job over.
+    fn next_process(&mut self) {
+        self.jobs.close();
+        self.grid.pins().forget(self.record().id);
+        let config = EngineConfig { worker_count: 2, queue_capacity: 2, ..EngineConfig::default() };
+        let engine = Engine::start(config, Arc::clone(&self.grid)).unwrap();
+        self.jobs = Jobs::open(Arc::clone(&self.grid), engine);
+        let dag = self.dag();
+        self.jobs.set_planner(Arc::new(move |_| Ok(dag.clone())));
+        self.jobs.adopt().unwrap();
+    }
+
+    #[track_caller]
+    fn wait_for(&self, wanted: impl Fn(&JobRecord) -> bool) -> Arc<JobRecord> {
+        for _ in 0..30_000 {
+            if wanted(&self.record()) {
+                return self.record();
+            }
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        panic!("{:?}", self.record());
+    }
+}
+
+#[test]
+fn a_job_whose_changes_are_gone_with_the_process_says_so_and_starts_anew_only_when_told() {
+    for guarantee in ["exactlyOnce", "atLeastOnce"] {
+        let mut bench = Bench::new(0);
+        (0..100).for_each(|_| bench.write());
+        bench.create(guarantee);
+        bench.wait_for(|job| !job.snapshots.good.is_empty());
+        (0..100).for_each(|_| bench.write());
+        bench.next_process();
+        let check = |record: &JobRecord| {
+            assert_eq!(record.status, JobStatus::Suspended);
+            let JobError { code, message } = record.last_error.clone().expect("a cause");
+            assert_eq!(code, "55000", "{message}");
+            assert!(message.starts_with("the changes of table \"t\" that job \"j\""), "{message}");
+        };
+        check(&bench.wait_for(|job| job.status == JobStatus::Suspended));
+        // Having tried is no remedy.
+        for _ in 0..2 {
+            assert_eq!(bench.jobs.resume(NAME).unwrap_err().sqlstate(), "55000");
+            check(&bench.record());
+        }
+        for table in [&bench.copy, &bench.log] {
+            table.truncate().unwrap();
+        }
+        assert_eq!(bench.jobs.resume_accepting_repeats(NAME).unwrap(), Fallback::Anew);
+        bench.trouble(&format!("{guarantee}, anew"));
+    }
+}
+
+#[test]
+fn a_job_without_a_snapshot_starts_anew_if_nothing_that_it_told_stays() {
+    for guarantee in ["exactlyOnce", "atLeastOnce", "none"] {
+        let mut bench = Bench::new(0);
+        (0..100).for_each(|_| bench.write());
+        bench.create_with(guarantee, "86400000");
+        bench.jobs.close();
+        (0..100).for_each(|_| bench.write());
+        if guarantee != "exactlyOnce" {
+            bench.copy.truncate().unwrap();
+            bench.log.truncate().unwrap();
+        }
+        bench.next_process();
+        if guarantee == "atLeastOnce" {
+            bench.wait_for(|job| job.status == JobStatus::Suspended);
+            assert_eq!(bench.jobs.resume_accepting_repeats(NAME).unwrap(), Fallback::Anew);
+        }
+        if guarantee == "exactlyOnce" {
+            // What it has told is seen by now only when a snapshot is good.
+            bench.wait_for(|job| job.status == JobStatus::Running);
+            bench.jobs.suspend(NAME).unwrap();
+            let interval = ("snapshotIntervalMillis".to_owned(), "10".to_owned());
+            bench.jobs.alter(NAME, BTreeMap::from([interval])).unwrap();
+        }
+        bench.catch_up(guarantee);
+    }
 }

@@ -12,7 +12,9 @@
 //! ```
 //! Each start has a number. An event of another execution than the present one is old news and is
 //! ignored, so events may arrive late, twice, or in the wrong order; the news of a start may be lost,
-//! since its end implies it.
+//! since its end implies it. What becomes of a job when the process ends is told in `adoption`.
+
+mod adoption;
 
 use storage::cluster::control::JobStatus;
 
@@ -120,6 +122,7 @@ impl JobCoordinator {
     pub fn step(&mut self, event: Event) -> Vec<Action> {
         match event {
             Event::Created(ticket) => self.created(ticket),
+            Event::Adopted(status) => self.adopted(status),
             Event::Requested(ticket, request) => self.requested(ticket, request),
             Event::Started(execution) if self.execution() == Some(execution) => self.started(),
             Event::StartFailed(execution, error) if self.execution() == Some(execution) => {
@@ -343,6 +346,11 @@ impl JobCoordinator {
             Phase::Starting { ticket, .. } if matches!(error, Error::Lost(_)) => {
                 self.start_again(ticket);
             }
+            // The process shuts down: it is started when there is one again.
+            Phase::Starting { ticket, .. } if matches!(error, Error::Cancelled) => {
+                self.set_status(JobStatus::NotRunning);
+                self.answer_if(ticket, Err(error));
+            }
             Phase::Starting { ticket, origin: Origin::Resume, .. } => {
                 self.phase = Phase::Suspended;
                 self.actions.push(Action::SetStatus(JobStatus::Suspended, Some((&error).into())));
@@ -411,7 +419,7 @@ impl JobCoordinator {
                 if !is_started {
                     self.set_status(JobStatus::Running);
                 }
-                self.stopped(end, None);
+                self.stopped(end_at_close(end), None);
             }
             _ if matches!(end, End::Failed(Error::Lost(_))) => self.start_again(None),
             _ => self.stopped(end, None),
@@ -459,6 +467,7 @@ impl JobCoordinator {
         }
     }
 
+    /// The member shuts down: what runs is started again by the next process.
     fn closed(&mut self) {
         match &mut self.phase {
             Phase::Starting { execution, ticket, .. } => {
@@ -525,6 +534,16 @@ impl JobCoordinator {
 
     fn wrong_state(&self, text: &str) -> Error {
         storage::Error::WrongState(format!("job \"{}\" {text}", self.name)).into()
+    }
+}
+
+/// How an execution has ended that was to end because of a shutdown: nobody waits for a suspend or a
+/// loss any more.
+fn end_at_close(end: End) -> End {
+    match end {
+        End::Suspended | End::Unsaved(_) => End::Cancelled,
+        End::Failed(Error::Lost(_) | Error::Cancelled) => End::Cancelled,
+        end => end,
     }
 }
 

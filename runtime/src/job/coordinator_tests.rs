@@ -153,6 +153,19 @@ impl World {
         self.deliver(event);
     }
 
+    /// The process is lost and the next one takes the job over: whoever waited is gone with it.
+    fn lose_process(&mut self, guarantee: Guarantee) {
+        self.coordinator = JobCoordinator::new("j".to_owned(), &options(guarantee));
+        self.live.clear();
+        self.stopping.clear();
+        self.ended.clear();
+        self.on_the_way.clear();
+        self.unanswered.clear();
+        if !self.is_forgotten {
+            self.deliver(Event::Adopted(self.status));
+        }
+    }
+
     fn settle(&mut self) {
         for _ in 0..10_000 {
             let is_stopping = self.live.iter().any(|live| self.stopping.contains_key(live));
@@ -195,6 +208,66 @@ fn every_request_is_answered_and_one_execution_runs_whatever_the_order_of_events
     let all = ["COMPLETED", "FAILED", "RUNNING", "STARTING", "SUSPENDED"];
     assert_eq!(words[..5], all);
     assert_eq!(words[5..], ["SUSPENDED_EXPORTING_SNAPSHOT"]);
+}
+
+#[test]
+fn whatever_status_a_process_leaves_the_next_one_goes_on_from_it() {
+    let mut left = BTreeSet::new();
+    for seed in 0..2_000 {
+        let mut world = World::new(seed);
+        for _ in 0..60 {
+            if world.is_forgotten {
+                break;
+            }
+            match world.rng.next_u64() % 16 {
+                0 | 1 => world.request_something(),
+                2 | 3 => world.end_something(),
+                4 if world.one_of(4) => {
+                    world.deliver(Event::Closed);
+                    world.settle();
+                }
+                5 => {
+                    left.insert(world.status.word());
+                    let before = world.status;
+                    world.lose_process(Guarantee::ExactlyOnce);
+                    if before.is_terminal() {
+                        assert_eq!(world.status, before, "seed {seed}");
+                    }
+                }
+                _ => world.deliver_something(),
+            }
+        }
+        world.lose_process(Guarantee::None);
+        world.settle();
+        // What was asked is answered, and it runs or waits for somebody.
+        let rests = [JobStatus::Running, JobStatus::Suspended];
+        let is_at_rest = rests.contains(&world.status) || world.status.is_terminal();
+        assert!(is_at_rest || world.is_forgotten, "seed {seed}: {:?}", world.status);
+    }
+    let all = ["COMPLETED", "FAILED", "NOT_RUNNING", "RUNNING", "STARTING", "SUSPENDED"];
+    assert_eq!(left.into_iter().take(6).collect::<Vec<_>>(), all);
+}
+
+#[test]
+fn a_shutdown_leaves_no_running_job_suspended_or_failed() {
+    let ends = [
+        End::Cancelled,
+        End::Suspended,
+        End::Unsaved(Error::Limit("full".to_owned())),
+        End::Failed(Error::Lost("a snapshot".to_owned())),
+        End::Failed(Error::Cancelled),
+    ];
+    for end in ends {
+        let mut coordinator = job_that_is("suspending");
+        coordinator.step(Event::Closed);
+        let actions = coordinator.step(Event::Ended(1, end.clone()));
+        assert_eq!(words_of(&actions), "NOT_RUNNING", "{end:?}");
+    }
+    // It was planned, or about to run, when the engine had closed.
+    let mut coordinator = job_that_is("SUSPENDED");
+    coordinator.step(Event::Requested(1, Request::Resume));
+    let actions = coordinator.step(Event::StartFailed(2, Error::Cancelled));
+    assert_eq!(words_of(&actions), "NOT_RUNNING 1:57014");
 }
 
 #[test]

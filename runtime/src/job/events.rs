@@ -32,6 +32,8 @@ pub enum Request {
 pub enum Event {
     /// The job was recorded; start it.
     Created(Ticket),
+    /// It was found with that status at the start of the process.
+    Adopted(JobStatus),
     /// A user asks.
     Requested(Ticket, Request),
     /// The execution runs.

@@ -5,6 +5,7 @@
 //!   good: 6, 7    7 is damaged   ─► back to 6: what came after it comes again
 //!                 both are       ─► anew: everything comes again
 //! ```
+//! The same goes for a job whose sources cannot go on from its snapshots any more (`pins`).
 //! The damaged snapshots are forsaken by one control command before the job is started, so that each
 //! start after it knows the same, and sinks know what they will find that is newer than what they
 //! restore ([`crate::processor::ProcessorContext::forsaken`]).
@@ -31,6 +32,12 @@ impl Job {
         let record = self.record()?;
         if record.status != JobStatus::Suspended {
             return Ok(Fallback::NotNeeded);
+        }
+        if self.check_pins(&record).is_err() {
+            let fallback = self.go_back(None)?;
+            // Of its operators nothing is kept that the next ones could go on from.
+            self.submit(SnapshotCommand::Describe(Vec::new()))?;
+            return Ok(fallback);
         }
         let (grid, snapshots) = (&self.site.grid, &record.snapshots);
         let is_damaged = |read: storage::Result<()>| match read {
@@ -61,9 +68,13 @@ impl Job {
     }
 
     fn go_back(&self, to: Option<u64>) -> Result<Fallback> {
-        let command = Command::Snapshot(self.id, SnapshotCommand::GoBack { to });
-        self.site.grid.control().submit(&command)?;
-        tracing::warn!(job = %self.name, ?to, "snapshots that are damaged are forsaken");
+        self.submit(SnapshotCommand::GoBack { to })?;
+        tracing::warn!(job = %self.name, ?to, "snapshots that nothing can go on from are forsaken");
         Ok(to.map_or(Fallback::Anew, Fallback::Older))
+    }
+
+    fn submit(&self, change: SnapshotCommand) -> Result<()> {
+        self.site.grid.control().submit(&Command::Snapshot(self.id, change))?;
+        Ok(())
     }
 }

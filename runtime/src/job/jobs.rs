@@ -93,6 +93,32 @@ impl Jobs {
         *self.site.planner.write() = Some(plan);
     }
 
+    /// Takes over the jobs that the control state has and an earlier process has left: those that ran
+    /// are started again, each from its newest good snapshot, the others stay what they were. Called
+    /// once, after [`Jobs::set_planner`] and before anybody asks for anything; it waits for no start.
+    /// Invalid, and nothing is taken over, if a job has options of another version's.
+    pub fn adopt(&self) -> Result<()> {
+        let state = self.site.grid.control().state();
+        let mut adopted = Vec::new();
+        for record in state.jobs.values() {
+            let options = JobOptions::read(&record.options).map_err(|error| Error::Invalid {
+                code: error.sqlstate(),
+                message: format!("job \"{}\" cannot be taken over: {error}", record.name),
+            })?;
+            let job = Job::new(&self.site, (record.id, record.name.clone()), options, None);
+            adopted.push((job, record.status));
+        }
+        for (job, status) in adopted {
+            self.jobs.lock().insert(job.id, Arc::clone(&job));
+            job.tell(Event::Adopted(status));
+            if !status.is_terminal() {
+                // It may have come while there was no process.
+                self.timeouts.set(&job)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Creates a job and starts `dag`; AlreadyExists if the name is taken. If it cannot be started
     /// the job is not there afterwards.
     pub fn create(&self, request: JobRequest, dag: Dag) -> Result<ObjectId> {
@@ -119,7 +145,7 @@ impl Jobs {
             snapshot_table: ObjectId(0),
             snapshots,
         }))?;
-        let job = Job::new(&self.site, (id, request.name), options, dag);
+        let job = Job::new(&self.site, (id, request.name), options, Some(dag));
         self.jobs.lock().insert(id, Arc::clone(&job));
         let outcome = job.ask("start", Asked::Nothing, Event::Created);
         self.tidy(&job);
@@ -231,7 +257,8 @@ impl Jobs {
         self.site.engine.query_trouble(query_id)
     }
 
-    /// Cancels all executions and waits for them: the shutdown.
+    /// Cancels all executions and waits for them: the shutdown. Those whose job was to run are NOT_RUNNING
+    /// then, for [`Jobs::adopt`] to start them.
     pub fn close(&self) {
         let jobs: Vec<_> = self.jobs.lock().values().map(Arc::clone).collect();
         for job in &jobs {
@@ -312,6 +339,10 @@ mod simulator_tests;
 #[cfg(test)]
 #[path = "file_sink_tests.rs"]
 mod file_sink_tests;
+
+#[cfg(test)]
+#[path = "adoption_tests.rs"]
+mod adoption_tests;
 
 #[cfg(test)]
 #[path = "acknowledging_tests.rs"]

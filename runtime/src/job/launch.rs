@@ -44,6 +44,7 @@ impl Job {
         self.lost_at("start.execution")?;
         let record = self.start_execution()?;
         self.lost_at("start.read")?;
+        self.check_pins(&record)?;
         let restore = self.newest_snapshot(&record)?;
         self.describe(&record, &dag, !restore.is_empty())?;
         let is_exact = self.guarantee == Guarantee::ExactlyOnce;

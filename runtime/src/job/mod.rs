@@ -11,6 +11,7 @@ mod fallback;
 mod jobs;
 mod launch;
 mod options;
+mod pins;
 mod shell;
 mod snapshots;
 mod timeouts;

@@ -74,18 +74,18 @@ enum Work {
 }
 
 impl Job {
-    /// Of a job that was just recorded.
+    /// Of a job that is recorded; `dag` if its text was planned already.
     pub(super) fn new(
         site: &Arc<Site>,
         (id, name): (ObjectId, String),
         options: JobOptions,
-        dag: Dag,
+        dag: Option<Dag>,
     ) -> Arc<Self> {
         let guarantee = options.guarantee;
         let state = State {
             coordinator: JobCoordinator::new(name.clone(), &options),
             options,
-            dag: Some(dag),
+            dag,
             execution: None,
             snapshots: None,
             writers: None,
@@ -252,8 +252,12 @@ impl Job {
 
     /// An execution has ended, and everything about it is settled.
     pub(super) fn ended(self: &Arc<Self>, number: u64, end: End) {
-        let Some(work) = self.step(Event::Ended(number, end)) else { return };
-        // Nobody may be waiting for it any more.
+        self.tell(Event::Ended(number, end));
+    }
+
+    /// Takes an event that nobody waits for: what takes a while is done backstage.
+    pub(super) fn tell(self: &Arc<Self>, event: Event) {
+        let Some(work) = self.step(event) else { return };
         let job = Arc::clone(self);
         let perform = Box::new(move || {
             let event = job.perform(work);

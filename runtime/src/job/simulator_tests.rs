@@ -1,7 +1,9 @@
 //! The whole of an exactly-once job in an order that a seed decides: its tasklets, its snapshots, its
 //! starts, and what is said between them, on one thread and a simulated clock. Messages stay under way
 //! for as long as the seed likes; executions are lost between any two steps, at any failpoint, and by
-//! what a user asks. After every step hold
+//! what a user asks, and so is the process with all that lives in its memory alone: engine, jobs and
+//! what is said between them. Tables, snapshots and control state stay, as they do on a disk. After
+//! every step hold
 //!
 //! 1. a good snapshot is whole, an exported one is until it is replaced, its id was given by the control state and is never given again;
 //! 2. one snapshot is under way at a time, newer than every good one;
@@ -11,18 +13,21 @@
 //!
 //! and at the end every id is in all of them. One seed is one run: a failing one is printed.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+};
 
 use storage::{
     GridConfig,
-    env::{Env, Rng, SimClock},
+    env::{Env, Killed, Rng, SimClock},
     table::ReadMode,
 };
 
 use super::{
     super::{
         backstage::Tell,
-        execution_snapshots::{ExecutionSnapshots, Message},
+        execution_snapshots::{ExecutionSnapshots, Message, settle_writers},
     },
     test_job::{NAME, TestJob},
     *,
@@ -34,8 +39,12 @@ const IDS: i64 = 240;
 const SEEDS_DEFAULT: u64 = 24;
 /// Steps after which a run that does not end is stuck.
 const STEPS_MAX: usize = 400_000;
-/// Executions that are lost in a run at most, so that it ends.
+/// Executions that are lost in a run at most, so that it ends; and processes.
 const LOSSES_MAX: u64 = 6;
+const KILLS_MAX: u64 = 12;
+
+/// Processes that are lost, over all runs of the test that loses them at random.
+const PROCESSES_LOST: u64 = 200;
 
 type Task = Box<dyn FnOnce() + Send>;
 type Messages = Arc<Mutex<VecDeque<Message>>>;
@@ -64,16 +73,34 @@ impl Backstage for Arc<Simulated> {
     }
 }
 
+/// What is gone with the process.
+struct Process {
+    jobs: Arc<Jobs>,
+    scheduler: SeededScheduler,
+    backstage: Arc<Simulated>,
+}
+
+impl Process {
+    fn start(grid: &Arc<Grid>, order: Rng) -> Self {
+        let config = EngineConfig { worker_count: 2, queue_capacity: 2, ..EngineConfig::default() };
+        let (engine, scheduler) = Engine::simulated(config, Arc::clone(grid), order).unwrap();
+        let backstage = Arc::<Simulated>::default();
+        let jobs = Jobs::open_on(Box::new(Arc::clone(&backstage)), Arc::clone(grid), engine);
+        Self { jobs, scheduler, backstage }
+    }
+}
+
 /// One run.
 struct World {
     what: String,
     job: TestJob,
-    jobs: Arc<Jobs>,
+    process: Process,
     clock: Arc<SimClock>,
     rng: Rng,
-    scheduler: SeededScheduler,
-    backstage: Arc<Simulated>,
     losses: u64,
+    /// Processes that were lost, and how many may be.
+    killed: u64,
+    killed_max: u64,
     /// The newest snapshot that was good, and the newest id given.
     newest: (u64, u64),
     /// The newest exported snapshot that was seen.
@@ -82,21 +109,28 @@ struct World {
 
 impl World {
     fn new(what: String, seed: u64) -> Self {
+        let world = Self::opened(what, seed);
+        world.create();
+        world
+    }
+
+    /// Without a job.
+    fn opened(what: String, seed: u64) -> Self {
         let (env, clock) = Env::simulated(seed);
         let grid = Grid::open(GridConfig::default(), env).unwrap();
-        let config = EngineConfig { worker_count: 2, queue_capacity: 2, ..EngineConfig::default() };
         let rng = Rng::seeded(seed);
-        let order = Rng::seeded(rng.next_u64());
-        let (engine, scheduler) = Engine::simulated(config, Arc::clone(&grid), order).unwrap();
-        let backstage = Arc::<Simulated>::default();
-        let jobs = Jobs::open_on(Box::new(Arc::clone(&backstage)), Arc::clone(&grid), engine);
+        let process = Process::start(&grid, Rng::seeded(rng.next_u64()));
         let job = TestJob::new(&grid, IDS, rng.next_u64());
         job.topic.set_trouble(5 + rng.next_u64() % 30);
         let dag = job.dag();
-        jobs.set_planner(Arc::new(move |_| Ok(dag.clone())));
-        jobs.create(job.request(), job.dag()).unwrap();
-        let (losses, newest, exported) = (0, (0, 0), 0);
-        Self { what, job, jobs, clock, rng, scheduler, backstage, losses, newest, exported }
+        process.jobs.set_planner(Arc::new(move |_| Ok(dag.clone())));
+        let (newest, exported) = ((0, 0), 0);
+        let (losses, killed, killed_max) = (0, 0, 0);
+        Self { what, job, process, clock, rng, losses, killed, killed_max, newest, exported }
+    }
+
+    fn create(&self) {
+        self.process.jobs.create(self.job.request(), self.job.dag()).unwrap();
     }
 
     fn below(&self, bound: u64) -> u64 {
@@ -106,12 +140,8 @@ impl World {
     /// Runs until the job has completed.
     fn run(&mut self) {
         for step in 0..STEPS_MAX {
-            match self.below(100) {
-                0..70 => drop(self.scheduler.step()),
-                70..85 => self.deliver(),
-                85..95 => self.pass_time(),
-                95..98 => self.start_something(),
-                _ => self.ask(),
+            if self.is_killed(Self::step) {
+                self.lose_process();
             }
             self.check(step);
             if self.job.record().status == JobStatus::Completed {
@@ -122,9 +152,60 @@ impl World {
         panic!("{}: it does not end: {:?}", self.what, self.job.record());
     }
 
+    fn step(&mut self) {
+        match self.below(100) {
+            0..70 => drop(self.process.scheduler.step()),
+            70..85 => self.deliver(),
+            85..95 => self.pass_time(),
+            95..98 => self.start_something(),
+            _ => self.ask(),
+        }
+    }
+
+    /// Whether the process has come to a place where it is killed.
+    fn is_killed(&mut self, act: impl FnOnce(&mut Self)) -> bool {
+        match catch_unwind(AssertUnwindSafe(|| act(self))) {
+            Ok(()) => false,
+            Err(panic) if panic.is::<Killed>() => true,
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+
+    /// The process is gone, the next one is there. Of what it had written into tables stays what its
+    /// newest good snapshot covers, as when their log is read again.
+    fn lose_process(&mut self) {
+        self.killed += 1;
+        let before = self.job.record();
+        for job in self.process.jobs.jobs.lock().values() {
+            let writers = job.state.lock().writers.clone();
+            writers.iter().for_each(|writers| settle_writers(writers, &before).unwrap());
+        }
+        let next = Process::start(&self.job.grid, Rng::seeded(self.rng.next_u64()));
+        let gone = std::mem::replace(&mut self.process, next);
+        let backstage = std::mem::take(&mut *gone.backstage.0.lock());
+        match self.below(2) {
+            // Nothing of it runs once more, destructors neither.
+            0 => std::mem::forget((gone, backstage)),
+            _ => drop((gone, backstage)),
+        }
+        let dag = self.job.dag();
+        self.process.jobs.set_planner(Arc::new(move |_| Ok(dag.clone())));
+        self.process.jobs.adopt().unwrap();
+        let (after, what) = (self.job.record(), &self.what);
+        let status = match before.status {
+            JobStatus::NotRunning | JobStatus::Starting | JobStatus::Running => JobStatus::Starting,
+            JobStatus::SuspendedExportingSnapshot => JobStatus::Suspended,
+            JobStatus::Completing => JobStatus::Completed,
+            same => same,
+        };
+        assert_eq!(after.status, status, "{what}: it was {before:?}");
+        let is_again = status == JobStatus::Starting && before.started_at.is_some();
+        assert_eq!(after.restarts, before.restarts + u64::from(is_again), "{what}: {before:?}");
+    }
+
     /// One message reaches the snapshots of one execution.
     fn deliver(&mut self) {
-        let mut state = self.backstage.0.lock();
+        let mut state = self.process.backstage.0.lock();
         let count = state.snapshots.len() as u64;
         if count == 0 {
             return;
@@ -136,12 +217,12 @@ impl World {
         drop(state);
         snapshots.receive(message);
         let place = (!snapshots.is_over()).then_some(snapshots);
-        self.backstage.0.lock().snapshots[index].0 = place;
+        self.process.backstage.0.lock().snapshots[index].0 = place;
     }
 
     fn pass_time(&mut self) {
         self.clock.advance(self.below(3_000) as i64);
-        let mut state = self.backstage.0.lock();
+        let mut state = self.process.backstage.0.lock();
         for (snapshots, _) in &mut state.snapshots {
             if let Some(snapshots) = snapshots.as_mut().filter(|one| one.due_in() == Some(0)) {
                 snapshots.tick();
@@ -150,7 +231,7 @@ impl World {
     }
 
     fn start_something(&mut self) {
-        let mut state = self.backstage.0.lock();
+        let mut state = self.process.backstage.0.lock();
         let count = state.tasks.len() as u64;
         if count == 0 {
             return;
@@ -165,16 +246,17 @@ impl World {
         let status = self.job.record().status;
         let request = match self.below(12) {
             0 if self.losses < LOSSES_MAX => {
-                self.losses += u64::from(self.jobs.lose(NAME));
+                self.losses += u64::from(self.process.jobs.lose(NAME));
                 return;
             }
+            5 | 6 if self.killed < self.killed_max => return self.lose_process(),
             1 => Request::Suspend,
             2 => Request::Restart,
             3 | 4 => Request::Export,
             _ if status == JobStatus::Suspended => Request::Resume,
             _ => return,
         };
-        let job = self.jobs.jobs.lock().values().next().map(Arc::clone).unwrap();
+        let job = self.process.jobs.jobs.lock().values().next().map(Arc::clone).unwrap();
         let name = format!("s{}", self.below(2));
         let asked = Asked::Export(ExportName { name, replace: true });
         job.send(asked, |ticket| Event::Requested(ticket, request));
@@ -239,7 +321,7 @@ fn one_seed_is_one_run() {
     let run = |seed| {
         let mut world = World::new(format!("seed {seed}"), seed);
         world.run();
-        (world.scheduler.trace().to_vec(), world.job.record().snapshots.clone())
+        (world.process.scheduler.trace().to_vec(), world.job.record().snapshots.clone())
     };
     assert!(run(7) == run(7));
     assert!(run(7) != run(8));
@@ -275,4 +357,43 @@ fn lost_at_any_failpoint_in_any_order_every_id_is_there_once() {
     }
     let runs = places.len() * seeds().div_ceil(60) as usize;
     assert!(lost * 3 >= runs * 2, "{lost} losses in {runs} runs");
+}
+
+#[test]
+fn whenever_the_process_is_lost_the_next_one_goes_on_and_every_id_is_there_once() {
+    let (mut killed, mut seed) = (0, 0);
+    while killed < PROCESSES_LOST {
+        let mut world = World::new(format!("seed {seed}"), seed);
+        world.killed_max = KILLS_MAX;
+        world.run();
+        killed += world.killed;
+        seed += 1;
+    }
+    assert!(killed >= seed, "{killed} processes were lost in {seed} runs");
+}
+
+#[test]
+fn killed_at_any_failpoint_the_process_leaves_a_job_that_goes_on() {
+    let places = places();
+    let mut killed = 0;
+    for (place, seed) in places.iter().zip(0..) {
+        let mut world = World::new(format!("killed at {place}"), seed);
+        let passes = world.below(if place.starts_with("start") { 2 } else { 20 });
+        world.job.grid.env().failpoints.arm_kill(place, passes);
+        world.run();
+        killed += world.killed as usize;
+    }
+    assert!(killed * 3 >= places.len() * 2, "killed {killed} times in {} runs", places.len());
+}
+
+#[test]
+fn killed_while_the_job_is_created_the_process_leaves_it_whole() {
+    let places = ["start.settle", "start.execution", "start.read", "start.run"];
+    for (place, seed) in places.into_iter().zip(0..) {
+        let mut world = World::opened(format!("created, killed at {place}"), seed);
+        world.job.grid.env().failpoints.arm_kill(place, 0);
+        assert!(world.is_killed(|world| world.create()), "{place} was not reached");
+        world.lose_process();
+        world.run();
+    }
 }

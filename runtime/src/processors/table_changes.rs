@@ -47,6 +47,8 @@ const ADDED: [&str; 2] = [CHANGE_TIME, CHANGE_DIFF];
 
 /// What the state of such a source is called, up to the table's name.
 pub(crate) const STATE: &str = "position in the changes of table";
+/// What follows the table's name if it begins with the first change after the start.
+pub(crate) const FROM_NOW: &str = " from now on";
 
 /// Where the changes of a table begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,9 +102,9 @@ pub fn table_changes(spec: TableChangesSpec) -> Arc<dyn ProcessorSupplier> {
         |column: usize| if column < visible { column } else { column - visible + all.len() };
     let columns: Vec<usize> = spec.projection.iter().map(|column| place(*column)).collect();
     let name = &record.name.name;
-    let start = if spec.from == ChangesFrom::Now { " from now on" } else { "" };
+    let start = if spec.from == ChangesFrom::Now { FROM_NOW } else { "" };
     let description = format!("changes({name}{start}: {})", names.join(", "));
-    let state = format!("{STATE} \"{name}\"");
+    let state = format!("{STATE} \"{name}\"{start}");
     let supplier = OperatorSupplier {
         description,
         schema: Arc::new(Schema::new(fields)),
@@ -247,7 +249,9 @@ impl TableChanges {
         let with_rows = self.spec.from == ChangesFrom::Rows;
         let pinned = Arc::new(self.spec.table.pin_changes(with_rows, bytes_max)?);
         if let Some(job) = of_job {
-            job.grid.pins().keep(ObjectId(job.job_id), &job.vertex, &pinned);
+            let (id, control) = (ObjectId(job.job_id), job.grid.control().state());
+            let since = control.jobs.get(&id).map_or(0, |job| job.snapshots.execution_last);
+            job.grid.pins().keep(id, &job.vertex, since, &pinned);
         }
         Ok(pinned)
     }

@@ -1,8 +1,9 @@
 //! `Failpoints`: named places between two steps of a protocol where a test can have the work torn
-//! down. Not armed, a place costs one relaxed load.
+//! down, or the whole process end as if it were killed. Not armed, a place costs one relaxed load.
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    panic::resume_unwind,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -23,11 +24,32 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Places, and how often each is still passed unharmed; one after the other.
-    armed: VecDeque<(String, u64)>,
+    /// One after the other.
+    armed: VecDeque<Armed>,
     /// How often each place was passed since it is watched.
     passed: BTreeMap<&'static str, u64>,
 }
+
+#[derive(Debug)]
+struct Armed {
+    place: String,
+    /// How often it is still passed unharmed.
+    passes: u64,
+    fall: Fall,
+}
+
+/// What becomes of who is there.
+#[derive(Debug, Clone, Copy)]
+enum Fall {
+    /// It is told so.
+    Told,
+    /// It unwinds, and nothing after the place happens.
+    Killed,
+}
+
+/// What a thread unwinds with at a place where the process was to be killed.
+#[derive(Debug)]
+pub struct Killed(pub &'static str);
 
 impl Failpoints {
     /// Whether the caller shall be torn down here. A place fails once.
@@ -40,24 +62,38 @@ impl Failpoints {
     fn hit_watched(&self, name: &'static str) -> bool {
         let mut state = self.0.state.lock();
         *state.passed.entry(name).or_insert(0) += 1;
-        match state.armed.front_mut() {
-            Some((armed, 0)) if armed == name => {
-                state.armed.pop_front();
-                tracing::warn!(place = name, "failpoint hit");
-                true
-            }
-            Some((armed, left)) if armed == name => {
-                *left -= 1;
-                false
-            }
-            _ => false,
+        let Some(armed) = state.armed.front_mut().filter(|armed| armed.place == name) else {
+            return false;
+        };
+        if armed.passes > 0 {
+            armed.passes -= 1;
+            return false;
+        }
+        let fall = armed.fall;
+        state.armed.pop_front();
+        drop(state);
+        tracing::warn!(place = name, ?fall, "failpoint hit");
+        match fall {
+            Fall::Told => true,
+            Fall::Killed => resume_unwind(Box::new(Killed(name))),
         }
     }
 
     /// Has the place fail when it has been passed so often, counted from the failure of the one that
     /// was armed before.
     pub fn arm(&self, name: &str, passes: u64) {
-        self.0.state.lock().armed.push_back((name.to_owned(), passes));
+        self.arm_with(name, passes, Fall::Told);
+    }
+
+    /// As [`Failpoints::arm`], but nothing after the place happens: the thread unwinds with [`Killed`],
+    /// and the test is to let go of everything that would be gone with the process.
+    pub fn arm_kill(&self, name: &str, passes: u64) {
+        self.arm_with(name, passes, Fall::Killed);
+    }
+
+    fn arm_with(&self, name: &str, passes: u64, fall: Fall) {
+        let place = name.to_owned();
+        self.0.state.lock().armed.push_back(Armed { place, passes, fall });
         self.0.is_watched.store(true, Ordering::Relaxed);
     }
 
@@ -79,6 +115,8 @@ impl Failpoints {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
     use super::*;
 
     #[test]
@@ -92,5 +130,14 @@ mod tests {
         assert_eq!(hits, [false, false, true, false, true, false]);
         assert!(!failpoints.is_armed());
         assert_eq!(failpoints.passed(), BTreeMap::from([("a", 3), ("b", 3)]));
+    }
+
+    #[test]
+    fn who_is_killed_at_a_place_does_nothing_after_it() {
+        let failpoints = Failpoints::default();
+        failpoints.arm_kill("a", 0);
+        let killed = catch_unwind(AssertUnwindSafe(|| failpoints.hit("a"))).unwrap_err();
+        assert_eq!(killed.downcast_ref::<Killed>().map(|killed| killed.0), Some("a"));
+        assert!(!failpoints.is_armed() && !failpoints.hit("a"));
     }
 }

@@ -10,7 +10,7 @@ pub mod rng;
 
 pub use clock::{Clock, SimClock, SystemClock};
 pub use disk::{Disk, ReadFile, RegionFile, SimDisk, SystemDisk, WriteFile};
-pub use failpoints::Failpoints;
+pub use failpoints::{Failpoints, Killed};
 pub use network::Network;
 pub use rng::Rng;
 

@@ -49,12 +49,19 @@ struct State {
     lost: Option<Error>,
 }
 
-/// All pins, by the job and the vertex that read them. A job's go with it.
+/// All pins, by the job and the vertex that read them. A job's go with it, and all with the process.
 #[derive(Debug, Default)]
-pub struct Pins(Mutex<HashMap<Reader, Arc<PinnedChanges>>>);
+pub struct Pins(Mutex<HashMap<Reader, Kept>>);
 
 /// A job, and the name of a vertex.
 type Reader = (ObjectId, Arc<str>);
+
+#[derive(Debug)]
+struct Kept {
+    pinned: Arc<PinnedChanges>,
+    /// The execution of the job that made it.
+    since: u64,
+}
 
 impl Table {
     /// Pins the table's changes from now on, with the rows that are there if they are wanted; at
@@ -168,17 +175,25 @@ impl PinnedChanges {
 impl Pins {
     /// The pin of a job's vertex.
     pub fn get(&self, job: ObjectId, vertex: &str) -> Option<Arc<PinnedChanges>> {
-        self.0.lock().get(&(job, Arc::from(vertex))).map(Arc::clone)
+        self.0.lock().get(&(job, Arc::from(vertex))).map(|kept| Arc::clone(&kept.pinned))
     }
 
-    /// Keeps a pin for as long as its job may run; another one of the vertex goes.
-    pub fn keep(&self, job: ObjectId, vertex: &str, pinned: &Arc<PinnedChanges>) {
-        let before = self.0.lock().insert((job, Arc::from(vertex)), Arc::clone(pinned));
+    /// The execution that made the pin of a job's vertex: what an earlier one has saved is no position
+    /// in it.
+    pub fn since(&self, job: ObjectId, vertex: &str) -> Option<u64> {
+        self.0.lock().get(&(job, Arc::from(vertex))).map(|kept| kept.since)
+    }
+
+    /// Keeps a pin, made by that execution, for as long as its job may run; another one of the vertex
+    /// goes.
+    pub fn keep(&self, job: ObjectId, vertex: &str, since: u64, pinned: &Arc<PinnedChanges>) {
+        let kept = Kept { pinned: Arc::clone(pinned), since };
+        let before = self.0.lock().insert((job, Arc::from(vertex)), kept);
         drop(before);
     }
 
-    /// The job will not run again.
-    pub(crate) fn forget(&self, job: ObjectId) {
+    /// Lets go of a job's: it will not run again, or not from there.
+    pub fn forget(&self, job: ObjectId) {
         let mut kept = self.0.lock();
         let gone: Vec<_> = kept.extract_if(|(owner, _), _| *owner == job).collect();
         drop(kept);
