@@ -18,7 +18,6 @@ mod block;
 mod open;
 
 use std::{
-    io::ErrorKind,
     path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
@@ -36,7 +35,7 @@ use self::block::{
 pub use self::{block::Lsn, open::Opened};
 use crate::{
     Error, Result,
-    env::{Disk, RegionFile},
+    env::{Disk, RegionFile, disk::disk_error},
 };
 
 /// Bytes in the buffer from which who appends writes a block first.
@@ -289,14 +288,6 @@ impl Log {
         drop(wakers);
         let due: Vec<(Lsn, Waker)> = due;
         due.into_iter().for_each(|(_, waker)| waker.wake());
-    }
-}
-
-/// What the disk said of a file.
-pub(crate) fn disk_error(path: &Path, error: &std::io::Error) -> Error {
-    match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::DiskFull(path.to_owned()),
-        _ => Error::Disk(format!("{}: {error}", path.display())),
     }
 }
 

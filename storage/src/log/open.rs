@@ -18,9 +18,11 @@ use super::{
         HEADER_BYTES, Lsn, SEGMENT_BYTES, block_bytes, block_header, check_segment_header,
         first_of, places, segment_name, split_records,
     },
-    disk_error,
 };
-use crate::{Error, Result, env::Disk};
+use crate::{
+    Error, Result,
+    env::{Disk, disk::disk_error},
+};
 
 /// What was found when a log was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

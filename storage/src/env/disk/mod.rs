@@ -10,19 +10,25 @@
 //! Of what was written into a [`RegionFile`] any sectors may be lost, whatever their order. A rename
 //! itself is never seen half done. Nothing here caches, retries or waits.
 
+mod sealed;
 mod simulated;
 mod system;
+mod whole;
 
 use std::{
     ffi::OsString,
     fmt::Debug,
-    io::Result,
+    io::{ErrorKind, Result},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+pub use sealed::{Seal, SealError, seal, unseal};
 pub use simulated::SimDisk;
 pub use system::SystemDisk;
+pub use whole::{
+    UNFINISHED, make_folder, read_sealed, read_whole, remove_if_there, write_sealed, write_whole,
+};
 
 /// A tree of files. Every call may block for as long as the disk takes.
 pub trait Disk: Send + Sync + Debug {
@@ -95,4 +101,14 @@ pub struct FolderEntry {
     pub is_file: bool,
     /// Bytes of a file.
     pub size: u64,
+}
+
+/// What the disk said of a file, as the crate's error.
+pub(crate) fn disk_error(path: &Path, error: &std::io::Error) -> crate::Error {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            crate::Error::DiskFull(path.to_owned())
+        }
+        _ => crate::Error::Disk(format!("{}: {error}", path.display())),
+    }
 }

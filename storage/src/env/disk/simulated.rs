@@ -53,6 +53,8 @@ struct NameChange {
     folder: PathBuf,
     /// The names it touched, with the files they meant before.
     before: Vec<(PathBuf, Option<Arc<SimFile>>)>,
+    /// The folder it made.
+    made: Option<PathBuf>,
 }
 
 /// Contents of a file, whatever it is called.
@@ -157,6 +159,7 @@ impl SimDisk {
         let folders: BTreeSet<PathBuf> =
             state.unsynced.iter().map(|change| change.folder.clone()).collect();
         let mut unsynced = std::mem::take(&mut state.unsynced);
+        let mut lost: Vec<PathBuf> = Vec::new();
         for folder in folders {
             let count = unsynced.iter().filter(|change| change.folder == folder).count();
             let mut kept = state.random.random_range(0..=count);
@@ -167,6 +170,7 @@ impl SimDisk {
                 }
                 if kept == 0 {
                     undone.push(std::mem::take(&mut change.before));
+                    lost.extend(change.made.take());
                 }
                 kept = kept.saturating_sub(1);
                 false
@@ -178,6 +182,10 @@ impl SimDisk {
                 };
             }
         }
+        // With a folder goes all that was made in it.
+        let is_lost = |path: &Path| lost.iter().any(|folder| path.starts_with(folder));
+        state.files.retain(|path, _| !is_lost(path));
+        state.folders.retain(|path| !is_lost(path));
         let files: Vec<_> = state.files.values().map(Arc::clone).collect();
         for file in files {
             let mut contents = file.0.lock();
@@ -236,7 +244,7 @@ impl State {
         let before =
             names.iter().map(|name| (name.to_path_buf(), self.files.get(*name).map(Arc::clone)));
         let before = before.collect();
-        self.unsynced.push(NameChange { folder, before });
+        self.unsynced.push(NameChange { folder, before, made: None });
         Ok(())
     }
 }
@@ -266,9 +274,16 @@ impl Disk for SimDisk {
     fn create_folder(&self, path: &Path) -> Result<()> {
         self.trouble.lock().step()?;
         let mut state = self.state.lock();
-        if state.files.contains_key(path) || !state.folders.insert(path.to_path_buf()) {
+        if state.files.contains_key(path) || state.folders.contains(path) {
             return Err(ErrorKind::AlreadyExists.into());
         }
+        let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        if !state.folders.contains(&folder) {
+            return Err(ErrorKind::NotFound.into());
+        }
+        state.folders.insert(path.to_path_buf());
+        let made = Some(path.to_path_buf());
+        state.unsynced.push(NameChange { folder, before: Vec::new(), made });
         Ok(())
     }
 
@@ -278,7 +293,9 @@ impl Disk for SimDisk {
         let file = state.file(from)?;
         state.note(&[from, to])?;
         state.files.remove(from);
-        state.files.insert(to.to_path_buf(), file);
+        if let Some(replaced) = state.files.insert(to.to_path_buf(), file) {
+            self.trouble.lock().size -= replaced.0.lock().bytes.len() as u64;
+        }
         Ok(())
     }
 
