@@ -1,6 +1,6 @@
 //! The log under crashes at every step, cuts, flipped bits and full disks.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use super::*;
 use crate::env::{Rng, SimDisk};
