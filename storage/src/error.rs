@@ -71,6 +71,9 @@ pub enum Error {
     /// The state an object must be in for the request is another one (SQLSTATE 55000).
     #[error("{0}")]
     WrongState(String),
+    /// Another process holds what is asked for (SQLSTATE 55006); the text says which.
+    #[error("{0}")]
+    InUse(String),
     /// Stored data is not what was written (SQLSTATE XX001); the text says which.
     #[error("{0}")]
     Damaged(String),
@@ -106,6 +109,7 @@ impl Error {
             Error::Limit(_) => "53200",
             Error::Invalid(_) => "22023",
             Error::WrongState(_) => "55000",
+            Error::InUse(_) => "55006",
             Error::Unavailable(_) => "57P01",
             Error::Damaged(_) => "XX001",
             Error::Disk(_) => "58030",
@@ -123,9 +127,11 @@ impl Error {
             | Error::Invalid(_)
             | Error::WrongState(_) => ErrorKind::Invalid,
             Error::Conflict | Error::Deadlock => ErrorKind::Conflict,
-            Error::Unavailable(_) | Error::Lost(_) | Error::Disk(_) | Error::DiskFull(_) => {
-                ErrorKind::Unavailable
-            }
+            Error::Unavailable(_)
+            | Error::InUse(_)
+            | Error::Lost(_)
+            | Error::Disk(_)
+            | Error::DiskFull(_) => ErrorKind::Unavailable,
             Error::DuplicateKey { .. }
             | Error::NullValue { .. }
             | Error::Limit(_)

@@ -8,6 +8,7 @@
 
 pub mod cluster;
 pub mod config;
+pub mod data_dir;
 pub mod datum;
 pub mod env;
 pub mod error;
@@ -20,6 +21,7 @@ pub mod table;
 mod value;
 
 pub use config::GridConfig;
+pub use data_dir::DataDir;
 pub use datum::{Datum, Row};
 pub use error::{Error, ErrorKind, Result};
 pub use grid::Grid;

@@ -9,7 +9,7 @@ pub mod network;
 pub mod rng;
 
 pub use clock::{Clock, SimClock, SystemClock};
-pub use disk::{Disk, ReadFile, RegionFile, SimDisk, SystemDisk, WriteFile};
+pub use disk::{Disk, FileLock, ReadFile, RegionFile, SimDisk, SystemDisk, WriteFile};
 pub use failpoints::{Failpoints, Killed};
 pub use network::Network;
 pub use rng::Rng;

@@ -63,7 +63,15 @@ pub trait Disk: Send + Sync + Debug {
 
     /// The path with every link followed; NotFound if nothing is there.
     fn canonical(&self, path: &Path) -> Result<PathBuf>;
+
+    /// Holds a file against everybody else who would lock it, in this process or another one, until
+    /// the answer is dropped or the process ends; makes it if it is not there, and writes `text` in
+    /// the place of what it says. WouldBlock, and the file stays as it is, if somebody holds it.
+    fn lock(&self, path: &Path, text: &str) -> Result<Box<dyn FileLock>>;
 }
+
+/// A file that is held. Dropped, it is let go.
+pub trait FileLock: Send + Sync + Debug {}
 
 /// A file that is read. Reads do not disturb each other.
 pub trait ReadFile: Send + Sync + Debug {

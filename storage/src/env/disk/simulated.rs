@@ -13,7 +13,7 @@ use std::{
 use parking_lot::Mutex;
 use rand::{Rng as _, SeedableRng, rngs::SmallRng};
 
-use super::{Disk, FolderEntry, ReadFile, RegionFile, WriteFile};
+use super::{Disk, FileLock, FolderEntry, ReadFile, RegionFile, WriteFile};
 
 /// What a region loses or keeps as a whole, bytes.
 const SECTOR: usize = 512;
@@ -23,6 +23,23 @@ const SECTOR: usize = 512;
 pub struct SimDisk {
     state: Mutex<State>,
     trouble: Arc<Mutex<Trouble>>,
+    locks: Arc<Mutex<Locks>>,
+}
+
+/// Which files are held, by which lock.
+#[derive(Debug, Default)]
+struct Locks {
+    held: BTreeMap<PathBuf, u64>,
+    /// Counts the locks there were: one of before a crash lets go of nothing.
+    last: u64,
+}
+
+/// A file that is held.
+#[derive(Debug)]
+struct SimLock {
+    path: PathBuf,
+    id: u64,
+    locks: Arc<Mutex<Locks>>,
 }
 
 /// What goes wrong, and when.
@@ -91,6 +108,7 @@ impl SimDisk {
                 random: SmallRng::seed_from_u64(seed),
             }),
             trouble: Arc::default(),
+            locks: Arc::default(),
         })
     }
 
@@ -134,9 +152,10 @@ impl SimDisk {
     }
 
     /// Loses what was not synced, and goes on. Handles that are open go on with files that may have
-    /// no name.
+    /// no name. Nothing is locked any more.
     pub fn crash(&self) {
         *self.trouble.lock() = Trouble::default();
+        self.locks.lock().held.clear();
         self.lose();
         let state = self.state.lock();
         let sizes = state.files.values().map(|file| file.0.lock().bytes.len() as u64);
@@ -311,6 +330,9 @@ impl Disk for SimDisk {
 
     fn list(&self, folder: &Path) -> Result<Vec<FolderEntry>> {
         let state = self.state.lock();
+        if state.files.contains_key(folder) {
+            return Err(ErrorKind::NotADirectory.into());
+        }
         if !state.folders.contains(folder) {
             return Err(ErrorKind::NotFound.into());
         }
@@ -341,6 +363,34 @@ impl Disk for SimDisk {
         match state.files.contains_key(path) || state.folders.contains(path) {
             true => Ok(path.to_path_buf()),
             false => Err(ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn lock(&self, path: &Path, text: &str) -> Result<Box<dyn FileLock>> {
+        let mut locks = self.locks.lock();
+        if locks.held.contains_key(path) {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        self.trouble.lock().grow(text.len() as u64)?;
+        let found = self.state.lock().file(path);
+        let file = found.or_else(|_| self.create_file(path).map(|made| made.file))?;
+        let mut contents = file.0.lock();
+        self.trouble.lock().size -= contents.bytes.len() as u64;
+        (contents.bytes, contents.synced) = (text.as_bytes().to_vec(), 0);
+        locks.last += 1;
+        let id = locks.last;
+        locks.held.insert(path.to_path_buf(), id);
+        Ok(Box::new(SimLock { path: path.to_path_buf(), id, locks: Arc::clone(&self.locks) }))
+    }
+}
+
+impl FileLock for SimLock {}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        let mut locks = self.locks.lock();
+        if locks.held.get(&self.path) == Some(&self.id) {
+            locks.held.remove(&self.path);
         }
     }
 }
@@ -474,7 +524,21 @@ mod tests {
             assert_eq!(disk.list(&root).unwrap(), [entry]);
             assert_eq!(text(&*disk, two.to_str().unwrap()), "abc");
             assert_eq!(disk.open(&two).unwrap().read_at(3, &mut [0; 4]).unwrap(), 0);
+            assert_eq!(disk.list(&two).map(drop).map_err(kind), Err(ErrorKind::NotADirectory));
+            let below = root.join("none").join("below");
+            assert_eq!(disk.create_folder(&below).map_err(kind), Err(ErrorKind::NotFound));
+            assert_eq!(disk.create_folder(&two).map_err(kind), Err(ErrorKind::AlreadyExists));
             disk.remove(&two).unwrap();
+            let held = disk.lock(&one, "someone").unwrap();
+            assert_eq!(
+                disk.lock(&one, "other").map(drop).map_err(kind),
+                Err(ErrorKind::WouldBlock)
+            );
+            assert_eq!(text(&*disk, one.to_str().unwrap()), "someone");
+            drop(held);
+            drop(disk.lock(&one, "other").unwrap());
+            assert_eq!(text(&*disk, one.to_str().unwrap()), "other");
+            disk.remove(&one).unwrap();
             let gone = root.join("gone");
             assert_eq!(disk.list(&gone).map(drop).map_err(kind), Err(ErrorKind::NotFound));
             assert_eq!(disk.canonical(&gone).map_err(kind), Err(ErrorKind::NotFound));

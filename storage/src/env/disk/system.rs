@@ -1,14 +1,14 @@
 //! `SystemDisk`: the machine's disk, call by call.
 
 use std::{
-    fs::{self, File},
-    io::{Result, Write},
+    fs::{self, File, TryLockError},
+    io::{ErrorKind, Result, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use super::{Disk, FolderEntry, ReadFile, RegionFile, WriteFile};
+use super::{Disk, FileLock, FolderEntry, ReadFile, RegionFile, WriteFile};
 
 /// Zeros are written in pieces of so many bytes.
 const ZEROS: usize = 1 << 20;
@@ -80,7 +80,21 @@ impl Disk for SystemDisk {
     fn canonical(&self, path: &Path) -> Result<PathBuf> {
         fs::canonicalize(path)
     }
+
+    fn lock(&self, path: &Path, text: &str) -> Result<Box<dyn FileLock>> {
+        let mut file = File::options().write(true).create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        file.set_len(0)?;
+        file.write_all(text.as_bytes())?;
+        Ok(Box::new(file))
+    }
 }
+
+impl FileLock for File {}
 
 impl ReadFile for File {
     fn size(&self) -> Result<u64> {
