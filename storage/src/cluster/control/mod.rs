@@ -3,6 +3,7 @@
 
 pub mod command;
 pub mod exports;
+mod raft;
 pub mod records;
 pub mod snapshots;
 pub mod state;

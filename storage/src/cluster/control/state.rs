@@ -1,6 +1,6 @@
 //! The state machine and its local log of one member: `submit` a command, read a snapshot.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 use super::{
     command::Command,
     exports::ExportRecord,
+    raft::{ControlLog, Home},
     records::{
         JobError, JobRecord, JobStatus, MappingRecord, ObjectId, ObjectName, TableRecord,
         ViewRecord, snapshot_table,
     },
     snapshots::SnapshotCommand,
 };
-use crate::{Error, Result, partition::PartitionId};
+use crate::{Error, Result, env::Disk, partition::PartitionId};
 
 /// A relation of the catalog.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -58,7 +59,15 @@ pub struct Assignment {
 /// The one place where commands are put in order and applied.
 #[derive(Default)]
 pub struct Control {
-    /// The published state; replaced whole under the write lock, read by cloning the `Arc`.
+    published: Arc<Published>,
+    /// `None` if everything is in memory only.
+    log: Option<(ControlLog, Before)>,
+}
+
+/// The state that everybody reads, and who is told of its changes.
+#[derive(Default)]
+pub(super) struct Published {
+    /// Replaced whole under the write lock, read by cloning the `Arc`.
     state: RwLock<Arc<ControlState>>,
     /// Called under the write lock, so in command order; must not call back into `Control`.
     on_applied: Option<OnApplied>,
@@ -66,6 +75,9 @@ pub struct Control {
 
 /// What a member does about an applied command, told the state after it.
 type OnApplied = Box<dyn Fn(&Command, ObjectId, &ControlState) + Send + Sync>;
+
+/// What must be done before a command may be durable.
+type Before = Box<dyn Fn(&Command) -> Result<()> + Send + Sync>;
 
 impl ControlState {
     /// Applies a command: pure, all or nothing. Answers the id of the object it is about, 0 for none.
@@ -277,35 +289,98 @@ impl Relation {
 }
 
 impl Control {
-    /// A control whose `on_applied` is called, in order, after each applied command with the
-    /// command, the id of the object it is about and the state: what this member does about it.
+    /// A control in memory, whose `on_applied` is called, in order, after each applied command with
+    /// the command, the id of the object it is about and the state: what this member does about it.
     pub fn new(
         on_applied: impl Fn(&Command, ObjectId, &ControlState) + Send + Sync + 'static,
     ) -> Self {
-        Self { state: RwLock::default(), on_applied: Some(Box::new(on_applied)) }
+        Self { published: Arc::new(Published::new(on_applied)), log: None }
+    }
+
+    /// A control whose commands are durable, in the log `id` of a folder; an empty folder is one
+    /// without commands. All that was acknowledged before is in its state when this returns, without
+    /// any call; then `on_applied` is called as with [`Control::new`], on a thread of the log's.
+    /// `before` is called by who submits, before the command can be durable: its error refuses the
+    /// command.
+    ///
+    /// Damaged, with the file and why, if what was acknowledged is not whole; Disk and DiskFull.
+    pub fn open(
+        disk: &Arc<dyn Disk>,
+        folder: &Path,
+        id: u64,
+        before: impl Fn(&Command) -> Result<()> + Send + Sync + 'static,
+        on_applied: impl Fn(&Command, ObjectId, &ControlState) + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let published = Arc::new(Published::new(on_applied));
+        let home = Home { disk: Arc::clone(disk), folder: folder.to_path_buf(), id };
+        let log = ControlLog::open(home, &published)?;
+        Ok(Self { published, log: Some((log, Box::new(before))) })
     }
 
     /// The present state.
     pub fn state(&self) -> Arc<ControlState> {
+        self.published.state()
+    }
+
+    /// Applies a command and publishes the state after it; with a log it is durable then. Blocks for
+    /// as long as the disk takes, on any thread.
+    ///
+    /// Whatever [`ControlState::apply`] answers, and DiskFull, change nothing. Disk means that it is
+    /// not known whether the command is durable: no further one is taken. Limit if its names and
+    /// texts have some MiB together.
+    pub fn submit(&self, command: &Command) -> Result<ObjectId> {
+        let Some((log, before)) = &self.log else { return self.published.submit(command) };
+        before(command)?;
+        log.submit(command)
+    }
+}
+
+impl Published {
+    fn new(on_applied: impl Fn(&Command, ObjectId, &ControlState) + Send + Sync + 'static) -> Self {
+        Self { state: RwLock::default(), on_applied: Some(Box::new(on_applied)) }
+    }
+
+    fn state(&self) -> Arc<ControlState> {
         Arc::clone(&self.state.read())
     }
 
-    /// Applies a command and publishes the state after it.
-    pub fn submit(&self, command: &Command) -> Result<ObjectId> {
+    /// Applies a command to the published state.
+    fn submit(&self, command: &Command) -> Result<ObjectId> {
         let mut published = self.state.write();
         let mut next = ControlState::clone(&published);
         let id = next.apply(command)?;
         *published = Arc::new(next);
-        if let Some(on_applied) = &self.on_applied {
-            on_applied(command, id, &published);
-        }
+        self.tell(command, id, &published);
         Ok(id)
+    }
+
+    /// Publishes the state after a command, and tells of it.
+    pub(super) fn publish(&self, command: &Command, id: ObjectId, next: &Arc<ControlState>) {
+        let mut published = self.state.write();
+        *published = Arc::clone(next);
+        self.tell(command, id, &published);
+    }
+
+    /// Publishes a state that was read; nobody is told of how it came about.
+    pub(super) fn recover(&self, state: &Arc<ControlState>) {
+        *self.state.write() = Arc::clone(state);
+    }
+
+    fn tell(&self, command: &Command, id: ObjectId, state: &ControlState) {
+        if let Some(on_applied) = &self.on_applied {
+            on_applied(command, id, state);
+        }
     }
 }
 
 impl std::fmt::Debug for Control {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Control").field("state", &self.state).finish_non_exhaustive()
+        let log = self.log.as_ref().map(|(log, _)| log);
+        formatter
+            .debug_struct("Control")
+            .field("state", &self.state())
+            .field("log", &log)
+            .finish_non_exhaustive()
     }
 }
 
