@@ -1,4 +1,4 @@
-//! What all members agree on. With one member the control log is local; the seam is the one a
-//! replicated log will fill.
+//! What all members agree on. With one member the control log has one voter; the seam is the one
+//! through which several will agree.
 
 pub mod control;

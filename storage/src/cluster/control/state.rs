@@ -1,4 +1,4 @@
-//! The state machine and its local log of one member: `submit` a command, read a snapshot.
+//! The state machine, and a member's handle on it: submit a command, read the state.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 

@@ -27,9 +27,9 @@ use crate::{
 
 /// Commands that wait for their turn; who comes then waits to be let in.
 const REQUESTS_MAX: usize = 64;
-/// The state is saved and the log cut when entries have so many bytes: a quarter of a segment, so
-/// that the log has one or two, and a start applies no more.
-const ENTRY_BYTES_MAX: u64 = if cfg!(test) { 1 << 12 } else { 4 << 20 };
+/// The state is saved and the log cut when entries have so many bytes: some thousand commands, so
+/// that a start applies no more of them, and the log has one segment or two.
+const ENTRY_BYTES_MAX: u64 = if cfg!(test) { 1 << 12 } else { 1 << 20 };
 
 /// The way to the control log, from any thread.
 #[derive(Debug)]

@@ -22,6 +22,8 @@ use crate::{
     log::{Log, Lsn},
 };
 
+use super::record::{Pieces, Record};
+
 mod faults;
 mod suite;
 
@@ -220,6 +222,32 @@ fn the_state_is_saved_and_the_log_does_not_grow() {
     drop(control);
     disk.crash();
     assert_eq!(bytes(&open(&disk).unwrap().state()), last);
+}
+
+#[test]
+fn terms_rise_with_every_start_also_when_the_log_was_cut() {
+    let disk = disk(1);
+    for _ in 0..5 {
+        let control = open(&disk).unwrap();
+        for _ in 0..12 {
+            control.submit(&view("v", 9000, true)).unwrap();
+        }
+    }
+    drop(open(&disk).unwrap());
+    let shared: Arc<dyn Disk> = Arc::clone(&disk) as _;
+    let (mut pieces, mut terms, mut first) = (Pieces::default(), Vec::new(), None);
+    let show = |lsn, piece: &[u8]| {
+        first.get_or_insert(lsn);
+        if let Some((lsn, bytes)) = pieces.take(lsn, piece)?
+            && let Record::Vote { term, .. } = Record::decode(lsn, &bytes)?
+        {
+            terms.push(term);
+        }
+        Ok(())
+    };
+    drop(Log::open(&shared, Path::new(FOLDER), ID, Lsn(0), show).unwrap());
+    assert!(first > Some(Lsn(60)), "the votes of the first starts are cut: {first:?}");
+    assert!(terms.is_sorted() && terms.last() == Some(&6), "{terms:?}");
 }
 
 #[test]
