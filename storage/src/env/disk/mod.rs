@@ -49,6 +49,9 @@ pub trait Disk: Send + Sync + Debug {
     /// Creates a folder; AlreadyExists if there is anything of that name.
     fn create_folder(&self, path: &Path) -> Result<()>;
 
+    /// Removes an empty folder; NotFound if it is not there, DirectoryNotEmpty if anything is in it.
+    fn remove_folder(&self, path: &Path) -> Result<()>;
+
     /// Gives a file another name in the same folder, in the place of the file that has it.
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
 

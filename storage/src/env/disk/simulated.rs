@@ -72,6 +72,8 @@ struct NameChange {
     before: Vec<(PathBuf, Option<Arc<SimFile>>)>,
     /// The folder it made.
     made: Option<PathBuf>,
+    /// The folder it removed.
+    removed: Option<PathBuf>,
 }
 
 /// Contents of a file, whatever it is called.
@@ -178,7 +180,7 @@ impl SimDisk {
         let folders: BTreeSet<PathBuf> =
             state.unsynced.iter().map(|change| change.folder.clone()).collect();
         let mut unsynced = std::mem::take(&mut state.unsynced);
-        let mut lost: Vec<PathBuf> = Vec::new();
+        let (mut lost, mut back): (Vec<PathBuf>, Vec<PathBuf>) = Default::default();
         for folder in folders {
             let count = unsynced.iter().filter(|change| change.folder == folder).count();
             let mut kept = state.random.random_range(0..=count);
@@ -190,6 +192,7 @@ impl SimDisk {
                 if kept == 0 {
                     undone.push(std::mem::take(&mut change.before));
                     lost.extend(change.made.take());
+                    back.extend(change.removed.take());
                 }
                 kept = kept.saturating_sub(1);
                 false
@@ -203,8 +206,10 @@ impl SimDisk {
         }
         // With a folder goes all that was made in it.
         let is_lost = |path: &Path| lost.iter().any(|folder| path.starts_with(folder));
-        state.files.retain(|path, _| !is_lost(path));
+        state.folders.extend(back);
         state.folders.retain(|path| !is_lost(path));
+        let State { files, folders, .. } = &mut *state;
+        files.retain(|path, _| path.parent().is_some_and(|folder| folders.contains(folder)));
         let files: Vec<_> = state.files.values().map(Arc::clone).collect();
         for file in files {
             let mut contents = file.0.lock();
@@ -263,7 +268,7 @@ impl State {
         let before =
             names.iter().map(|name| (name.to_path_buf(), self.files.get(*name).map(Arc::clone)));
         let before = before.collect();
-        self.unsynced.push(NameChange { folder, before, made: None });
+        self.unsynced.push(NameChange { folder, before, made: None, removed: None });
         Ok(())
     }
 }
@@ -302,7 +307,26 @@ impl Disk for SimDisk {
         }
         state.folders.insert(path.to_path_buf());
         let made = Some(path.to_path_buf());
-        state.unsynced.push(NameChange { folder, before: Vec::new(), made });
+        state.unsynced.push(NameChange { folder, before: Vec::new(), made, removed: None });
+        Ok(())
+    }
+
+    fn remove_folder(&self, path: &Path) -> Result<()> {
+        self.trouble.lock().step()?;
+        let mut state = self.state.lock();
+        if !state.folders.contains(path) {
+            return Err(ErrorKind::NotFound.into());
+        }
+        let is_in_it = |other: &Path| other.parent() == Some(path);
+        if state.files.keys().any(|file| is_in_it(file))
+            || state.folders.iter().any(|folder| is_in_it(folder))
+        {
+            return Err(ErrorKind::DirectoryNotEmpty.into());
+        }
+        state.folders.remove(path);
+        let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        let removed = Some(path.to_path_buf());
+        state.unsynced.push(NameChange { folder, before: Vec::new(), made: None, removed });
         Ok(())
     }
 
@@ -501,6 +525,27 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_is_removed_for_good_once_the_one_above_is_synced() {
+        let (folder, file) = (Path::new("/d/f"), Path::new("/d/f/a"));
+        let mut came_back = BTreeSet::new();
+        for (seed, is_synced) in (0..40).flat_map(|seed| [(seed, false), (seed, true)]) {
+            let disk = SimDisk::new(seed, ["/d/f"]);
+            disk.create(file).unwrap().sync().unwrap();
+            disk.sync_folder(folder).unwrap();
+            disk.remove(file).unwrap();
+            disk.remove_folder(folder).unwrap();
+            if is_synced {
+                disk.sync_folder(Path::new("/d")).unwrap();
+            }
+            disk.crash();
+            let names = disk.list(folder).map(|entries| entries.len());
+            assert!(!is_synced || (names.is_err() && disk.open(file).is_err()));
+            came_back.insert(names.ok());
+        }
+        assert_eq!(came_back.len(), 3, "gone, empty, or as it was: {came_back:?}");
+    }
+
+    #[test]
     fn the_real_disk_and_its_twin_answer_alike() {
         let root = std::env::temp_dir().join(format!("tidewater-disk-{}", std::process::id()));
         std::fs::create_dir_all(&root).unwrap();
@@ -539,6 +584,16 @@ mod tests {
             drop(disk.lock(&one, "other").unwrap());
             assert_eq!(text(&*disk, one.to_str().unwrap()), "other");
             disk.remove(&one).unwrap();
+            let folder = root.join("folder");
+            disk.create_folder(&folder).unwrap();
+            let exists = disk.create_folder(&folder).map_err(kind);
+            assert_eq!(exists, Err(ErrorKind::AlreadyExists));
+            disk.create(&folder.join("file")).unwrap();
+            let not_empty = disk.remove_folder(&folder).map_err(kind);
+            assert_eq!(not_empty, Err(ErrorKind::DirectoryNotEmpty));
+            disk.remove(&folder.join("file")).unwrap();
+            disk.remove_folder(&folder).unwrap();
+            assert_eq!(disk.remove_folder(&folder).map_err(kind), Err(ErrorKind::NotFound));
             let gone = root.join("gone");
             assert_eq!(disk.list(&gone).map(drop).map_err(kind), Err(ErrorKind::NotFound));
             assert_eq!(disk.canonical(&gone).map_err(kind), Err(ErrorKind::NotFound));

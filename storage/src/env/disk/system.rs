@@ -50,6 +50,10 @@ impl Disk for SystemDisk {
         fs::create_dir(path)
     }
 
+    fn remove_folder(&self, path: &Path) -> Result<()> {
+        fs::remove_dir(path)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         fs::rename(from, to)
     }
