@@ -4,8 +4,10 @@
 //! Suggested reading order: [`env`] (the doors to the outside world), [`partition`] (key →
 //! partition → owner), [`table`] (rows of a partition, writers, stamps), [`cluster`] (what all
 //! members agree on), [`snapshot`] (what jobs saved), [`log`] (records in one order, durable by
-//! groups; no rows go through it so far), [`data_dir`] (the folder in which all of it is kept), [`grid`] (one member's handle on all of it).
+//! groups; no rows go through it so far), [`checkpoint`] (the rows of a table in files),
+//! [`data_dir`] (the folder in which all of it is kept), [`grid`] (one member's handle on all of it).
 
+pub mod checkpoint;
 pub mod cluster;
 pub mod config;
 pub mod data_dir;

@@ -379,6 +379,39 @@ impl Table {
         &self.router
     }
 
+    /// The shape of its rows.
+    pub(crate) fn table_schema(&self) -> &Arc<TableSchema> {
+        &self.schema
+    }
+
+    /// All columns of a partition as a view sees them.
+    pub(crate) fn capture_partition(
+        &self,
+        view: &ReadView,
+        partition: PartitionId,
+    ) -> Result<Vec<Piece>> {
+        let all: Vec<_> = (0..self.schema().fields().len()).collect();
+        let output = self.call_one(partition, || Op::Capture {
+            partitions: vec![Run::whole(partition)],
+            projection: Cow::Borrowed(&all),
+            snapshot: view.snapshot(),
+        })?;
+        match output {
+            Output::Pieces(pieces) => Ok(pieces),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The last value of the hidden key that was given away; 0 before the first.
+    pub(crate) fn row_id_last(&self) -> i64 {
+        self.row_id_next.load(Ordering::Relaxed) - 1
+    }
+
+    /// Values of the hidden key up to this one are taken.
+    pub(crate) fn use_row_ids(&self, last: i64) {
+        self.row_id_next.fetch_max(last.saturating_add(1), Ordering::Relaxed);
+    }
+
     /// NotFound after a drop, Conflict once another table has taken its place.
     pub(crate) fn check_exists(&self) -> Result<()> {
         let id = self.record().id;

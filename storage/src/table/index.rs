@@ -30,6 +30,11 @@ pub(crate) struct KeyIndex {
 }
 
 impl KeyIndex {
+    /// An empty one that so many keys fit into.
+    pub(crate) fn with_capacity(keys: usize) -> Self {
+        Self { slots: HashTable::with_capacity(keys) }
+    }
+
     /// The slot with this hash for which `is_key` holds.
     pub(crate) fn find(&self, hash: u64, mut is_key: impl FnMut(Slot) -> bool) -> Option<Slot> {
         self.slots.find(turned(hash), |slot| is_key(*slot)).copied()

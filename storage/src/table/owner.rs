@@ -263,6 +263,29 @@ impl Owner {
         }
     }
 
+    /// Takes rows that were loaded as those of a partition that has none.
+    pub(super) fn install(
+        &self,
+        table: ObjectId,
+        partition: PartitionId,
+        mut rows: Box<Rows>,
+    ) -> Result<()> {
+        let owned = self.tables.read().get(&table).map(Arc::clone);
+        let not_found = || Error::NotFound { kind: "table", name: table.0.to_string() };
+        let owned = owned.ok_or_else(not_found)?;
+        let mut slot = owned.partition(partition).lock();
+        if owned.is_dropped.load(Ordering::SeqCst) {
+            return Err(not_found());
+        }
+        if slot.is_some() {
+            let text = format!("partition {} of table {} has rows", partition.0, table.0);
+            return Err(Error::WrongState(text));
+        }
+        self.memory.report(&mut rows);
+        *slot = Some(rows);
+        Ok(())
+    }
+
     /// Entries that say who sees which row, of all tables.
     #[cfg(test)]
     pub(crate) fn unsettled_count(&self) -> usize {

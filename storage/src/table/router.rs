@@ -14,6 +14,7 @@ use super::{
     op::{Answer, Op, Output, Request, Run, Status},
     owner::{Holding, Owner},
     patience::{blocked_by, is_stopped, may_wait},
+    rows::Rows,
     schema::TableSchema,
     view::{ReadMode, ReadView},
     writers::{WRITER_WAIT_SLICES, Writers},
@@ -250,6 +251,17 @@ impl Router {
         }
         source.hold(partition, Holding::Absent);
         Ok(())
+    }
+
+    /// Gives a partition of a table, which has no rows, these. WrongState if it has some.
+    pub(crate) fn install(
+        &self,
+        table: ObjectId,
+        partition: PartitionId,
+        rows: Box<Rows>,
+    ) -> Result<()> {
+        let (_, owner) = self.route(partition);
+        self.owners[usize::from(owner)].install(table, partition, rows)
     }
 
     /// Answers that owners remember.
