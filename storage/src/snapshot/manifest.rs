@@ -1,6 +1,6 @@
 //! `Manifest`: which chunks a snapshot has, as rows of its job's table and with a digest over them.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray},
@@ -128,18 +128,22 @@ impl Manifest {
         }
         let rows = concat_batches(&schema(), &batches)?;
         let rows = take_record_batch(&rows, &sort_to_indices(rows.column(1), None, None)?)?;
-        let number = |column: usize, row: usize| -> u64 {
-            rows.column(column).as_primitive::<Int64Type>().value(row) as u64
-        };
-        let entry = |row: usize| Entry {
-            vertex: rows.column(7).as_string::<i32>().value(row).to_owned(),
-            tag: number(2, row) as u8,
-            partition: PartitionId(number(3, row) as u16),
-            chunk: number(4, row),
-            bytes: number(5, row),
-            checksum: number(6, row),
-        };
-        Ok(Self { entries: (0..rows.num_rows()).map(|row| Arc::new(entry(row))).collect() })
+        Ok(Self { entries: (0..rows.num_rows()).map(|row| entry_of(&rows, row)).collect() })
+    }
+
+    /// All manifests in a job's table, by snapshot.
+    pub(super) fn read_all(grid: &Grid, table: ObjectId) -> Result<BTreeMap<u64, Self>> {
+        let table = grid.table(table)?;
+        let mut found: BTreeMap<u64, BTreeMap<u64, Arc<Entry>>> = BTreeMap::new();
+        for batch in table.scan(&grid.read_view(), None, 1)?.into_iter().flatten() {
+            let batch = batch?;
+            for row in 0..batch.num_rows() {
+                let (id, position) = (number(&batch, 0, row), number(&batch, 1, row));
+                found.entry(id).or_default().insert(position, entry_of(&batch, row));
+            }
+        }
+        let manifests = found.into_iter();
+        Ok(manifests.map(|(id, rows)| (id, Self::new(rows.into_values().collect()))).collect())
     }
 
     /// Removes its rows.
@@ -159,4 +163,19 @@ impl Manifest {
         let snapshots = Int64Array::from_value(id as i64, count);
         vec![Arc::new(snapshots), Arc::new(Int64Array::from_iter_values(0..count as i64))]
     }
+}
+
+fn number(rows: &RecordBatch, column: usize, row: usize) -> u64 {
+    rows.column(column).as_primitive::<Int64Type>().value(row) as u64
+}
+
+fn entry_of(rows: &RecordBatch, row: usize) -> Arc<Entry> {
+    Arc::new(Entry {
+        vertex: rows.column(7).as_string::<i32>().value(row).to_owned(),
+        tag: number(rows, 2, row) as u8,
+        partition: PartitionId(number(rows, 3, row) as u16),
+        chunk: number(rows, 4, row),
+        bytes: number(rows, 5, row),
+        checksum: number(rows, 6, row),
+    })
 }

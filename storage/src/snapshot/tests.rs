@@ -14,6 +14,8 @@ use crate::{
     env::Env,
 };
 
+mod disk;
+
 struct Site {
     grid: Arc<Grid>,
     job: Arc<JobRecord>,
