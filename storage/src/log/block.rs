@@ -14,18 +14,21 @@
 //! all of its bytes: a block that is whole but lies elsewhere is broken too.
 
 use crc32c::{crc32c, crc32c_append};
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// Bytes of a segment: its room is taken when it is made, and what is behind the last block is read
-/// when the log is opened.
-pub(super) const SEGMENT_BYTES: u64 = if cfg!(test) { 1 << 16 } else { 16 << 20 };
+/// Bytes of a segment: its room is taken when it is made, and all of it is read when the log is
+/// opened, what is behind the last block too. A log keeps the size it was made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentSize(u64);
+
+/// Bytes of the largest segment.
+const SEGMENT_BYTES_MAX: u64 = if cfg!(test) { 1 << 16 } else { 16 << 20 };
 /// Bytes of a segment's header.
 pub(super) const HEADER_BYTES: u64 = 64;
 /// Bytes before a block's records.
 pub(super) const BLOCK_HEADER_BYTES: usize = 32;
-/// Bytes of the records of a block at most; any block fits into an empty segment.
-pub(super) const BLOCK_BYTES_MAX: usize = SEGMENT_BYTES as usize / 2;
 /// Version of this format.
 const VERSION: u16 = 1;
 
@@ -33,8 +36,31 @@ const SEGMENT_MAGIC: &[u8; 8] = b"TWLOGSEG";
 const BLOCK_MAGIC: u32 = 0x4B4C_4254;
 const ALIGNMENT: u64 = 8;
 
+impl SegmentSize {
+    /// Of a log that everything goes through.
+    pub const LARGE: Self = Self(SEGMENT_BYTES_MAX);
+    /// Of a log of little: a quarter of the room, and of the time to open it.
+    pub const SMALL: Self = Self(SEGMENT_BYTES_MAX / 4);
+
+    pub(super) const fn bytes(self) -> u64 {
+        self.0
+    }
+
+    /// Bytes of the records of a block at most; any block fits into an empty segment.
+    pub(super) const fn block_bytes_max(self) -> usize {
+        self.0 as usize / 2
+    }
+
+    /// Bytes of one record at most; what is larger has a file of its own, or is split.
+    pub const fn record_bytes_max(self) -> usize {
+        self.block_bytes_max() / 8
+    }
+}
+
 /// A record's place in the order of all, from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize,
+)]
 pub struct Lsn(pub u64);
 
 /// What is said before the records of a block.
@@ -124,7 +150,9 @@ pub(super) fn block_header(bytes: &[u8]) -> Option<BlockHeader> {
         count: u64_at(16),
         checksum: u32_at(24),
     };
-    let is_possible = header.length <= BLOCK_BYTES_MAX && header.count > 0 && u32_at(28) == 0;
+    let is_possible = header.length <= SegmentSize::LARGE.block_bytes_max()
+        && header.count > 0
+        && u32_at(28) == 0;
     (u32_at(0) == BLOCK_MAGIC && is_possible).then_some(header)
 }
 

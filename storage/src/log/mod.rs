@@ -29,19 +29,19 @@ use std::{
 use parking_lot::Mutex;
 
 use self::block::{
-    BLOCK_BYTES_MAX, HEADER_BYTES, SEGMENT_BYTES, block_bytes, put_block, segment_header,
-    segment_name, take_records,
+    HEADER_BYTES, block_bytes, put_block, segment_header, segment_name, take_records,
 };
-pub use self::{block::Lsn, open::Opened};
+pub use self::{
+    block::{Lsn, SegmentSize},
+    open::Opened,
+};
 use crate::{
     Error, Result,
     env::{Disk, RegionFile, disk::disk_error},
 };
 
-/// Bytes in the buffer from which who appends writes a block first.
-const BUFFER_BYTES_MAX: usize = BLOCK_BYTES_MAX / 2;
-/// Bytes of one record at most; what is larger has a file of its own.
-pub const RECORD_BYTES_MAX: usize = BLOCK_BYTES_MAX / 8;
+/// Bytes of one record of a log of large segments at most; what is larger has a file of its own.
+pub const RECORD_BYTES_MAX: usize = SegmentSize::LARGE.record_bytes_max();
 
 /// The log of one member.
 #[derive(Debug)]
@@ -50,6 +50,7 @@ pub struct Log {
     folder: PathBuf,
     /// Which log it is: no other's bytes are taken for its own.
     id: u64,
+    size: SegmentSize,
     buffer: Mutex<Buffer>,
     tip: Mutex<Tip>,
     /// The newest durable record.
@@ -81,6 +82,7 @@ struct Tip {
     firsts: Vec<Lsn>,
     /// Where the next block goes.
     offset: u64,
+    size: SegmentSize,
     /// The file that becomes the next segment.
     spare: Option<Box<dyn RegionFile>>,
     /// The block at hand, and the buffer that was emptied; kept for their memory.
@@ -88,23 +90,47 @@ struct Tip {
     emptied: Vec<u8>,
 }
 
+/// Why a block was not written.
+enum Trouble {
+    /// There is no room for its segment; it is as if it had not been tried.
+    NoRoom(Error),
+    /// Nothing is known of the disk any more.
+    Broken(Error),
+}
+
 /// Name of the file that becomes the next segment.
 const SPARE: &str = "next.log.new";
 
 impl Log {
     /// Appends a record, which `write` puts at the end of what it is given: at most
-    /// [`RECORD_BYTES_MAX`] bytes. It is durable once [`Log::sync`] says so. Takes a short lock.
+    /// [`SegmentSize::record_bytes_max`] bytes. It is durable once [`Log::sync`] says so. Takes a short lock.
     pub fn append(&self, write: impl FnOnce(&mut Vec<u8>)) -> Lsn {
         let mut buffer = self.buffer.lock();
         let start = buffer.bytes.len();
         buffer.bytes.extend_from_slice(&[0; 4]);
         write(&mut buffer.bytes);
         let length = buffer.bytes.len() - start - 4;
-        assert!(length <= RECORD_BYTES_MAX, "a record of {length} bytes belongs into a file");
+        let bytes_max = self.size.record_bytes_max();
+        assert!(length <= bytes_max, "a record of {length} bytes belongs into a file");
         buffer.bytes[start..start + 4].copy_from_slice(&(length as u32).to_le_bytes());
         let lsn = buffer.next;
         buffer.next = Lsn(lsn.0 + 1);
         lsn
+    }
+
+    /// Appends records, each of at most [`SegmentSize::record_bytes_max`] bytes, with nothing between
+    /// them; answers the last one.
+    pub fn append_all(&self, records: &[Vec<u8>]) -> Lsn {
+        let bytes_max = self.size.record_bytes_max();
+        let mut buffer = self.buffer.lock();
+        for record in records {
+            let length = record.len();
+            assert!(length <= bytes_max, "a record of {length} bytes belongs into a file");
+            buffer.bytes.extend_from_slice(&(length as u32).to_le_bytes());
+            buffer.bytes.extend_from_slice(record);
+            buffer.next.0 += 1;
+        }
+        Lsn(buffer.next.0 - 1)
     }
 
     /// The newest record appended.
@@ -113,22 +139,24 @@ impl Log {
     }
 
     /// To be asked before a change that will be appended, without a lock: DiskFull if there may be
-    /// no room for it. Writes what has gathered if it is much.
-    pub fn admit(&self) -> Result<()> {
+    /// no room for it. Writes what has gathered if it is much; bytes that have.
+    pub fn admit(&self) -> Result<usize> {
         if self.is_low.load(Ordering::Acquire) {
             self.tend()?;
         }
+        // Who appends writes a block when half of one has gathered.
         let gathered = self.buffer.lock();
-        if gathered.bytes.len() < BUFFER_BYTES_MAX {
-            return Ok(());
+        let bytes = gathered.bytes.len();
+        if bytes < self.size.block_bytes_max() / 2 {
+            return Ok(bytes);
         }
         let newest = Lsn(gathered.next.0 - 1);
         drop(gathered);
-        self.sync(newest)
+        self.sync(newest).map(|()| 0)
     }
 
     /// Returns when a record, and all before it, are durable. An error means that it is not known
-    /// whether they are: the log is broken.
+    /// whether they are: the log is broken, unless it is DiskFull: then they wait for room.
     pub fn sync(&self, lsn: Lsn) -> Result<()> {
         while !self.is_synced(lsn) {
             let mut tip = self.tip.lock();
@@ -138,10 +166,14 @@ impl Log {
             if self.is_synced(lsn) {
                 break;
             }
-            if let Err(error) = self.write_block(&mut tip) {
-                let text = self.failure.get_or_init(|| error.to_string()).clone();
-                self.wake(Lsn(u64::MAX));
-                return Err(Error::Disk(text));
+            match self.write_block(&mut tip) {
+                Ok(()) => {}
+                Err(Trouble::NoRoom(error)) => return Err(error),
+                Err(Trouble::Broken(error)) => {
+                    let text = self.failure.get_or_init(|| error.to_string()).clone();
+                    self.wake(Lsn(u64::MAX));
+                    return Err(Error::Disk(text));
+                }
             }
         }
         Ok(())
@@ -168,6 +200,16 @@ impl Log {
         self.failure.get().map(String::as_str)
     }
 
+    /// The first record of the oldest segment; 1 if there is none.
+    pub fn first(&self) -> Lsn {
+        self.tip.lock().firsts.first().copied().unwrap_or(Lsn(1))
+    }
+
+    /// Whether [`Log::cut`] would remove a segment.
+    pub fn can_cut(&self, lsn: Lsn) -> bool {
+        self.tip.lock().firsts.get(1).is_some_and(|next| *next <= lsn)
+    }
+
     /// Removes the segments that hold only records before `lsn`.
     pub fn cut(&self, lsn: Lsn) -> Result<()> {
         let mut tip = self.tip.lock();
@@ -182,11 +224,11 @@ impl Log {
 
     /// Bytes of all segments.
     pub fn bytes(&self) -> u64 {
-        self.tip.lock().firsts.len() as u64 * SEGMENT_BYTES
+        self.tip.lock().firsts.len() as u64 * self.size.bytes()
     }
 
     /// Writes the buffer, as one block if it fits, and syncs it.
-    fn write_block(&self, tip: &mut Tip) -> Result<()> {
+    fn write_block(&self, tip: &mut Tip) -> Result<(), Trouble> {
         let (first, next) = {
             let mut buffer = self.buffer.lock();
             std::mem::swap(&mut buffer.bytes, &mut tip.emptied);
@@ -196,8 +238,13 @@ impl Log {
         let records = std::mem::take(&mut tip.emptied);
         let (mut lsn, mut left) = (first, &records[..]);
         while lsn < next {
-            let (block, count) = take_records(&mut left, BLOCK_BYTES_MAX);
-            self.write_records(tip, (lsn, count), block)?;
+            let unwritten = left;
+            let (block, count) = take_records(&mut left, self.size.block_bytes_max());
+            if let Err(error) = self.have_room(tip, block.len()) {
+                self.put_back(lsn, unwritten);
+                return Err(Trouble::NoRoom(error));
+            }
+            self.write_records(tip, (lsn, count), block).map_err(Trouble::Broken)?;
             lsn.0 += count;
         }
         tip.emptied = records;
@@ -205,14 +252,29 @@ impl Log {
         Ok(())
     }
 
-    /// Writes one block and syncs it.
+    /// Sees to it that a block of so many bytes of records has a segment to go to.
+    fn have_room(&self, tip: &mut Tip, length: usize) -> Result<()> {
+        if tip.is_full_for(length) && tip.spare.is_none() {
+            tip.spare = Some(self.create_spare()?);
+        }
+        Ok(())
+    }
+
+    /// Puts records from `first` on, which were taken out of the buffer, back to its beginning.
+    fn put_back(&self, first: Lsn, records: &[u8]) {
+        let mut buffer = self.buffer.lock();
+        buffer.bytes.splice(0..0, records.iter().copied());
+        buffer.first = first;
+    }
+
+    /// Writes one block, for which there is room, and syncs it.
     fn write_records(
         &self,
         tip: &mut Tip,
         (first, count): (Lsn, u64),
         records: &[u8],
     ) -> Result<()> {
-        if tip.offset + block_bytes(records.len()) as u64 > SEGMENT_BYTES {
+        if tip.is_full_for(records.len()) {
             self.begin_segment(tip, first)?;
         }
         tip.block.clear();
@@ -244,7 +306,8 @@ impl Log {
 
     fn create_spare(&self) -> Result<Box<dyn RegionFile>> {
         let path = self.folder.join(SPARE);
-        let created = self.disk.create_region(&path, SEGMENT_BYTES).and_then(|mut spare| {
+        let bytes = self.size.bytes();
+        let created = self.disk.create_region(&path, bytes).and_then(|mut spare| {
             spare.sync()?;
             Ok(spare)
         });
@@ -253,10 +316,7 @@ impl Log {
 
     /// Goes on in the next segment, which begins with record `first`.
     fn begin_segment(&self, tip: &mut Tip, first: Lsn) -> Result<()> {
-        let mut segment = match tip.spare.take() {
-            Some(spare) => spare,
-            None => self.create_spare()?,
-        };
+        let mut segment = tip.spare.take().expect("room was had");
         let (spare, path) = (self.folder.join(SPARE), self.folder.join(segment_name(first)));
         let begun = segment
             .write_at(0, &segment_header(self.id, first))
@@ -271,7 +331,7 @@ impl Log {
 
     /// Notes whether room is running out.
     fn look_ahead(&self, tip: &Tip) {
-        let is_low = tip.spare.is_none() && tip.offset > SEGMENT_BYTES / 2;
+        let is_low = tip.spare.is_none() && tip.offset > self.size.bytes() / 2;
         self.is_low.store(is_low, Ordering::Release);
     }
 
@@ -288,6 +348,13 @@ impl Log {
         drop(wakers);
         let due: Vec<(Lsn, Waker)> = due;
         due.into_iter().for_each(|(_, waker)| waker.wake());
+    }
+}
+
+impl Tip {
+    /// Whether a block of so many bytes of records needs a new segment.
+    fn is_full_for(&self, length: usize) -> bool {
+        self.offset + block_bytes(length) as u64 > self.size.bytes()
     }
 }
 

@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use super::{
     Buffer, Log, SPARE, Tip,
     block::{
-        HEADER_BYTES, Lsn, SEGMENT_BYTES, block_bytes, block_header, check_segment_header,
-        first_of, places, segment_name, split_records,
+        HEADER_BYTES, Lsn, SegmentSize, block_bytes, block_header, check_segment_header, first_of,
+        places, segment_name, split_records,
     },
 };
 use crate::{
@@ -37,6 +37,8 @@ pub struct Opened {
 struct Segment {
     path: PathBuf,
     bytes: Vec<u8>,
+    /// What it should have.
+    size: SegmentSize,
 }
 
 impl Log {
@@ -47,6 +49,17 @@ impl Log {
         disk: &Arc<dyn Disk>,
         folder: &Path,
         id: u64,
+        from: Lsn,
+        show: impl FnMut(Lsn, &[u8]) -> Result<()>,
+    ) -> Result<(Self, Opened)> {
+        Self::open_sized(disk, folder, (id, SegmentSize::LARGE), from, show)
+    }
+
+    /// As [`Log::open`], with segments of a size that is always the same for a log.
+    pub fn open_sized(
+        disk: &Arc<dyn Disk>,
+        folder: &Path,
+        (id, size): (u64, SegmentSize),
         from: Lsn,
         mut show: impl FnMut(Lsn, &[u8]) -> Result<()>,
     ) -> Result<(Self, Opened)> {
@@ -62,7 +75,7 @@ impl Log {
         let mut next = firsts.first().copied().unwrap_or(Lsn(1));
         let mut end = None;
         for (position, &first) in firsts.iter().enumerate() {
-            let segment = Segment::read(&**disk, folder, first)?;
+            let segment = Segment::read(&**disk, folder, first, size)?;
             check_segment_header(&segment.bytes, id, first)
                 .map_err(|why| segment.damaged(0, &why))?;
             if first != next {
@@ -99,12 +112,14 @@ impl Log {
             disk: Arc::clone(disk),
             folder: folder.to_owned(),
             id,
+            size,
             buffer: Mutex::new(Buffer { bytes: Vec::new(), first: next, next }),
             tip: Mutex::new(Tip {
                 segment: segment.transpose()?,
                 firsts,
                 // Without a segment it is as if one were full.
-                offset: end.unwrap_or(SEGMENT_BYTES),
+                offset: end.unwrap_or(size.bytes()),
+                size,
                 spare: None,
                 block: Vec::new(),
                 emptied: Vec::new(),
@@ -129,10 +144,11 @@ fn firsts(disk: &dyn Disk, folder: &Path) -> Result<Vec<Lsn>> {
 }
 
 impl Segment {
-    fn read(disk: &dyn Disk, folder: &Path, first: Lsn) -> Result<Self> {
+    fn read(disk: &dyn Disk, folder: &Path, first: Lsn, size: SegmentSize) -> Result<Self> {
         let path = folder.join(segment_name(first));
         let read = disk.open(&path).and_then(|file| {
-            let mut bytes = vec![0; file.size()?.min(SEGMENT_BYTES) as usize];
+            let found = file.size()?;
+            let mut bytes = vec![0; found.min(size.bytes()) as usize];
             let mut done = 0;
             while done < bytes.len() {
                 match file.read_at(done as u64, &mut bytes[done..])? {
@@ -141,10 +157,14 @@ impl Segment {
                 }
             }
             bytes.truncate(done);
-            Ok(bytes)
+            Ok((found, bytes))
         });
-        let bytes = read.map_err(|error| disk_error(&path, &error))?;
-        Ok(Self { path, bytes })
+        let (found, bytes) = read.map_err(|error| disk_error(&path, &error))?;
+        let segment = Self { path, bytes, size };
+        match found > size.bytes() {
+            true => Err(segment.damaged(size.bytes(), "it is longer than the log's segments")),
+            false => Ok(segment),
+        }
     }
 
     /// Shows the records of all whole blocks from the beginning on; where the first other byte is.
@@ -185,7 +205,7 @@ impl Segment {
         }
         let rest = self.bytes.get(offset as usize..).unwrap_or_default();
         let torn = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
-        Ok(torn.max(u64::from((self.bytes.len() as u64) < SEGMENT_BYTES)))
+        Ok(torn.max(u64::from((self.bytes.len() as u64) < self.size.bytes())))
     }
 
     fn damaged(&self, offset: u64, why: &str) -> Error {

@@ -7,6 +7,8 @@ use crate::env::{Rng, SimDisk};
 
 const FOLDER: &str = "/log";
 const ID: u64 = 0xC0FFEE;
+/// Bytes of a segment, unless it is said otherwise.
+const SEGMENT_BYTES: u64 = SegmentSize::LARGE.bytes();
 /// Bytes of a large record.
 const LARGE: usize = RECORD_BYTES_MAX - 96;
 
@@ -97,6 +99,49 @@ fn the_log_goes_over_segments_and_is_cut_before_a_record() {
     })
     .unwrap();
     assert_eq!((first, opened.records, log.newest()), (Some(Lsn(40)), 21, Lsn(60)));
+}
+
+#[test]
+fn a_log_of_small_segments_takes_less_room_and_loses_nothing() {
+    let disk = disk(1);
+    let shared: Arc<dyn Disk> = Arc::clone(&disk) as _;
+    let size = SegmentSize::SMALL;
+    let open = || {
+        let mut shown = Vec::new();
+        let opened =
+            Log::open_sized(&shared, Path::new(FOLDER), (ID, size), Lsn(0), |lsn, record| {
+                shown.push((lsn, record.to_vec()));
+                Ok(())
+            });
+        (opened.unwrap().0, count_of(&shown))
+    };
+    for round in 0..4 {
+        let (log, shown) = open();
+        assert_eq!(shown, round * 30);
+        for _ in 0..30 {
+            log.admit().unwrap();
+            append(&log, size.record_bytes_max());
+        }
+        log.sync(log.newest()).unwrap();
+        disk.crash();
+    }
+    let files = segments(&disk);
+    let sizes: Vec<_> = files.iter().map(|path| disk.open(path).unwrap().size().unwrap()).collect();
+    assert!(sizes.len() > 7 && sizes.iter().all(|found| *found == 1 << 14), "{sizes:?}");
+    disk.truncate(&files[2], (1 << 14) - 3000).unwrap();
+    let opened = Log::open_sized(&shared, Path::new(FOLDER), (ID, size), Lsn(0), |_, _| Ok(()));
+    let text = opened.map(drop).unwrap_err().to_string();
+    assert!(text.starts_with(files[2].to_str().unwrap()), "{text}");
+
+    let large = self::disk(2);
+    let log = self::open(&large).unwrap().0;
+    append(&log, 100);
+    log.sync(Lsn(1)).unwrap();
+    drop(log);
+    let shared: Arc<dyn Disk> = large as _;
+    let opened = Log::open_sized(&shared, Path::new(FOLDER), (ID, size), Lsn(0), |_, _| Ok(()));
+    let text = opened.map(drop).unwrap_err().to_string();
+    assert!(text.ends_with("at byte 16384: it is longer than the log's segments"), "{text}");
 }
 
 /// A history of appends, syncs and cuts; how many records are durable for certain, and how many

@@ -15,7 +15,7 @@ use openraft::{Config, Raft, ServerState, SnapshotPolicy};
 use super::{
     executor::Executor,
     machine::{Home, Machine},
-    record::COMMAND_BYTES_MAX,
+    record::{COMMAND_BYTES_MAX, SEGMENTS},
     store::{Kept, Store},
     types::{NODE, Nobody, Types, alone},
 };
@@ -120,7 +120,8 @@ impl Driver {
         };
         let mut kept = Kept::after(loaded.as_ref().and_then(|applied| applied.last));
         let show = |lsn, record: &[u8]| kept.read(lsn, record);
-        let (log, _) = Log::open(&place.disk, &place.folder, place.id, Lsn(0), show)?;
+        let (id, disk) = ((place.id, SEGMENTS), &place.disk);
+        let (log, _) = Log::open_sized(disk, &place.folder, id, Lsn(0), show)?;
         if log.newest() < saved_upto {
             return Err(Error::Damaged(format!(
                 "{}: records from {} to {} of the control log are missing",
@@ -129,11 +130,16 @@ impl Driver {
                 saved_upto.0
             )));
         }
+        if log.bytes() == 0 {
+            // Asked for here, so that a full disk is called by its name.
+            log.tend()?;
+        }
         let log = Arc::new(log);
         let store = Store::new(&log, kept);
         let machine = Machine::new(place, published, loaded);
         let mut executor = Executor::default();
-        let raft = elected(&mut executor, &store, &machine).map_err(|why| why_failed(&log, why))?;
+        let raft = elected(&mut executor, &store, &machine)
+            .map_err(|why| why_failed((&store, &machine), why))?;
         machine.serve();
         let save_from = ENTRY_BYTES_MAX;
         Ok(Self { executor, raft, log, store, machine, failure: None, save_from })
@@ -190,7 +196,7 @@ impl Driver {
 
     /// Takes no command any more.
     fn fail(&mut self, why: String) -> Error {
-        let error = why_failed(&self.log, why);
+        let error = why_failed((&self.store, &self.machine), why);
         tracing::error!(%error, "the control log has stopped");
         self.failure = Some(error.clone());
         error
@@ -246,12 +252,9 @@ fn attempt(state: &ControlState, command: &[u8]) -> Result<()> {
     applied.unwrap_or_else(|_| Err(Error::Internal("a command breaks an invariant".to_owned())))
 }
 
-/// What the log failed with, or what openraft says.
-fn why_failed(log: &Log, why: String) -> Error {
-    match log.failure() {
-        Some(failure) => Error::Disk(failure.to_owned()),
-        None => Error::Internal(why),
-    }
+/// What the log or the state machine failed with, or what openraft says.
+fn why_failed((store, machine): (&Store, &Machine), why: String) -> Error {
+    store.failure().or_else(|| machine.failure()).unwrap_or(Error::Internal(why))
 }
 
 fn ended() -> Error {

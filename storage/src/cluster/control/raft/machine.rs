@@ -54,6 +54,8 @@ struct Inner {
     applied: Mutex<Applied>,
     /// What the file says, if there is one.
     saved: Mutex<Option<SnapshotMeta>>,
+    /// Why an entry could not be applied, in the crate's words: openraft has its own.
+    failure: Mutex<Option<Error>>,
 }
 
 /// Where the state is saved, and for which log.
@@ -157,6 +159,7 @@ impl Machine {
             is_open: AtomicBool::new(false),
             saved: Mutex::new(loaded.as_ref().map(Applied::meta)),
             applied: Mutex::new(loaded.unwrap_or_default()),
+            failure: Mutex::default(),
         }))
     }
 
@@ -164,6 +167,11 @@ impl Machine {
     pub(super) fn serve(&self) {
         self.0.published.recover(&self.0.applied.lock().state);
         self.0.is_open.store(true, Ordering::Release);
+    }
+
+    /// Why openraft was told that an entry cannot be applied, if it was.
+    pub(super) fn failure(&self) -> Option<Error> {
+        self.0.failure.lock().clone()
     }
 
     /// The state by now.
@@ -252,8 +260,12 @@ impl RaftStateMachine<Types> for Machine {
         let mut ids = Vec::new();
         for entry in entries {
             let id = entry.log_id;
-            let applied = Machine::apply(self, entry);
-            ids.push(applied.map_err(|error| StorageIOError::apply(id, &error))?);
+            let applied = Machine::apply(self, entry).map_err(|error| {
+                let told = StorageIOError::apply(id, &error);
+                self.0.failure.lock().get_or_insert(error);
+                told
+            });
+            ids.push(applied?);
         }
         Ok(ids)
     }

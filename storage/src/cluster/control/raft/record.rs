@@ -16,16 +16,19 @@ use serde::{Deserialize, Serialize};
 use super::types::{Entry, LogId, Payload, StoredVoters, Vote, Voters};
 use crate::{
     Error, Result,
-    log::{Log, Lsn, RECORD_BYTES_MAX},
+    log::{Log, Lsn, SegmentSize},
 };
 
 /// Version of the records' format.
 const VERSION: u8 = 1;
+/// Segments of the control log: there is little in it.
+pub(super) const SEGMENTS: SegmentSize =
+    if cfg!(test) { SegmentSize::LARGE } else { SegmentSize::SMALL };
 /// Bytes of one piece.
-const PIECE_BYTES: usize = RECORD_BYTES_MAX - 2;
+const PIECE_BYTES: usize = SEGMENTS.record_bytes_max() - 2;
 /// Bytes of one encoded command at most: with all of its pieces it is surely within the room that
 /// [`Log::admit`] promises, which is half a segment.
-pub(super) const COMMAND_BYTES_MAX: usize = 4 * RECORD_BYTES_MAX - 1024;
+pub(super) const COMMAND_BYTES_MAX: usize = 4 * SEGMENTS.record_bytes_max() - 1024;
 
 const WHOLE: u8 = 0;
 const FIRST: u8 = 1;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use openraft::{
-    LogState, OptionalSend, RaftLogReader, StorageError, StorageIOError,
+    LogState, OptionalSend, RaftLogReader, StorageIOError,
     storage::{LogFlushed, RaftLogStorage},
 };
 use parking_lot::Mutex;
@@ -44,6 +44,8 @@ pub(super) struct Kept {
     /// Of all entries.
     bytes: u64,
     pieces: Pieces,
+    /// What the log failed with, in the crate's words: openraft has its own.
+    failure: Option<Error>,
 }
 
 #[derive(Debug)]
@@ -123,6 +125,11 @@ impl Store {
         self.kept.lock().bytes
     }
 
+    /// Why openraft was told that the log fails, if it was.
+    pub(super) fn failure(&self) -> Option<Error> {
+        self.kept.lock().failure.clone()
+    }
+
     /// Appends a record and makes it durable.
     fn write(&self, record: &Record) -> Result<Lsn> {
         let lsn = record::append(&self.log, &record.encode()?);
@@ -153,11 +160,13 @@ impl Store {
         let vote = vote.map(|vote| self.write(&Record::of_vote(&vote))).transpose()?;
         self.log.cut(first.unwrap_or(next).min(vote.unwrap_or(next)))
     }
-}
 
-/// An error of the log as openraft takes it; it stops then.
-fn failed(error: Error) -> StorageError<u64> {
-    StorageIOError::write_logs(&error).into()
+    /// An error as openraft is told of it, which stops then.
+    fn told(&self, error: Error) -> StorageIOError<u64> {
+        let told = StorageIOError::write_logs(&error);
+        self.kept.lock().failure.get_or_insert(error);
+        told
+    }
 }
 
 impl RaftLogReader<Types> for Store {
@@ -192,7 +201,7 @@ impl RaftLogStorage<Types> for Store {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> StoreResult<()> {
-        self.write(&Record::of_vote(vote)).map_err(failed)?;
+        self.write(&Record::of_vote(vote)).map_err(|error| self.told(error))?;
         self.kept.lock().vote = Some(*vote);
         Ok(())
     }
@@ -206,17 +215,18 @@ impl RaftLogStorage<Types> for Store {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let appended = self.append_all(entries.into_iter());
-        flushed.log_io_completed(appended.map_err(std::io::Error::other));
+        self.append_all(entries.into_iter()).map_err(|error| self.told(error))?;
+        flushed.log_io_completed(Ok(()));
         Ok(())
     }
 
     async fn truncate(&mut self, from: LogId) -> StoreResult<()> {
         self.kept.lock().cut_from(from.index);
-        self.write(&Record::CutFrom(from.index)).map(drop).map_err(failed)
+        self.write(&Record::CutFrom(from.index)).map_err(|error| self.told(error))?;
+        Ok(())
     }
 
     async fn purge(&mut self, upto: LogId) -> StoreResult<()> {
-        self.cut_upto(upto).map_err(failed)
+        Ok(self.cut_upto(upto).map_err(|error| self.told(error))?)
     }
 }

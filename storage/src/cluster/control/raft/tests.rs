@@ -8,10 +8,11 @@ use std::{
 };
 
 use arrow::datatypes::{DataType, Field, Schema};
+use openraft::CommittedLeaderId;
 use parking_lot::Mutex;
 
 use crate::{
-    Error, Result,
+    DataDir, Error, Result,
     cluster::control::{
         Command, Control, ObjectId, ObjectName, TableRecord, ViewRecord, state::ControlState,
     },
@@ -22,7 +23,10 @@ use crate::{
     log::{Log, Lsn},
 };
 
-use super::record::{Pieces, Record};
+use super::{
+    record::{self, Pieces, Record},
+    types::{LogId, NODE, Payload},
+};
 
 mod faults;
 mod suite;
@@ -287,6 +291,30 @@ fn a_record_of_an_unknown_format_is_refused_by_its_version() {
     drop(log);
     let expected = "record 1 of the control log: it has format 9, and this server reads 1";
     assert_eq!(refused(open(&disk)), ("XX001", expected.to_owned()));
+}
+
+#[test]
+fn a_command_that_cannot_be_read_or_applied_stops_the_start_by_its_number() {
+    for (command, why) in [
+        (vec![250], "command 0 of the control log: "),
+        (postcard::to_stdvec(&drop_table("t")).unwrap(), "table \"t\" does not exist"),
+    ] {
+        let disk = disk(1);
+        let shared: Arc<dyn Disk> = Arc::clone(&disk) as _;
+        let (log, _) = Log::open(&shared, Path::new(FOLDER), ID, Lsn(0), |_, _| Ok(())).unwrap();
+        let entry = openraft::Entry { log_id: LogId::default(), payload: Payload::Normal(command) };
+        let voters = openraft::Membership::new(vec![BTreeSet::from([NODE])], ());
+        let log_id = LogId::new(CommittedLeaderId::new(1, NODE), 1);
+        let alone = openraft::Entry { log_id, payload: Payload::Membership(voters) };
+        for entry in [entry, alone] {
+            record::append(&log, &Record::of_entry(entry).encode().unwrap());
+        }
+        log.sync(log.newest()).unwrap();
+        drop(log);
+        let (code, text) = refused(open(&disk));
+        assert_eq!(code, "XX001", "{text}");
+        assert!(text.contains("command 0 of the control log: ") && text.contains(why), "{text}");
+    }
 }
 
 #[test]

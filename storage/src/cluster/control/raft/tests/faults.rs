@@ -165,3 +165,63 @@ fn a_full_disk_refuses_commands_and_recovers_when_there_is_room() {
     disk.crash();
     assert_eq!(open(&disk).unwrap().state().version, taken + 1);
 }
+
+/// Founds or opens a data directory and its control log, and submits commands from `from` on until
+/// one fails; the cluster's id, and the states it published.
+fn live_in_dir(disk: &Arc<SimDisk>, seed: u64, commands: &[Command]) -> Result<(u64, usize)> {
+    let shared: Arc<dyn Disk> = Arc::clone(disk) as _;
+    let dir = DataDir::open(&shared, &Rng::seeded(seed), Path::new("/d/data"), 271)?;
+    let id = dir.cluster_id();
+    let control = Control::open(&shared, &dir.control(), id ^ 1, |_| Ok(()), |_, _, _| {})?;
+    let from = control.state().version as usize;
+    let rest = commands.get(from..).unwrap_or_default();
+    let done = rest.iter().take_while(|command| control.submit(command).is_ok()).count();
+    Ok((id, from + done))
+}
+
+#[test]
+fn a_crash_at_any_step_leaves_a_data_directory_and_its_control_log_together() {
+    let commands = history(5, 6);
+    let states = states(&commands);
+    let mut points = 0;
+    for seed in 0..6 {
+        for stop in 0.. {
+            let disk = SimDisk::new(seed * 1000 + stop, ["/d"]);
+            disk.stop_at(stop);
+            let first = live_in_dir(&disk, seed, &commands);
+            disk.crash();
+            // Another id is drawn if nothing was founded.
+            let (id, count) = live_in_dir(&disk, seed + 50, &[]).unwrap();
+            if let Ok((founded, acknowledged)) = first {
+                let at_most = (acknowledged + 1).min(commands.len());
+                assert_eq!(id, founded, "step {stop}");
+                assert!((acknowledged..=at_most).contains(&count), "{acknowledged}, then {count}");
+            }
+            disk.crash();
+            assert_eq!(live_in_dir(&disk, seed + 70, &commands).unwrap(), (id, commands.len()));
+            let control = Control::open(
+                &(Arc::clone(&disk) as Arc<dyn Disk>),
+                Path::new("/d/data/control"),
+                id ^ 1,
+                |_| Ok(()),
+                |_, _, _| {},
+            );
+            assert_eq!(Some(&bytes(&control.unwrap().state())), states.last());
+            points += 1;
+            if matches!(first, Ok((_, all)) if all == commands.len()) {
+                break;
+            }
+        }
+    }
+    assert!(points > 150, "{points}");
+}
+
+#[test]
+fn a_start_that_needs_room_on_a_full_disk_says_so() {
+    let disk = disk(1);
+    // Not even for the first segment.
+    disk.limit(Some(1000));
+    assert_eq!(refused(open(&disk)).0, "53100");
+    disk.limit(None);
+    open(&disk).unwrap().submit(&table("t")).unwrap();
+}
