@@ -1,6 +1,7 @@
-//! What checkpoints cost: rows a second written and loaded, and bytes on disk beside those in memory,
-//! for narrow and for 100-byte rows. Takes a folder to write to, the largest number of rows, and the
-//! number of threads that load.
+//! What checkpoints cost: rows a second written and loaded, how both grow with the rows, and bytes on
+//! disk and in memory after loading beside those in memory before, for narrow and for 100-byte rows.
+//! Takes a folder to write to, the largest number of rows, and the number of threads that load; each
+//! time is the median of three.
 //! Run with `--release`; it prints and asserts nothing, since the answer is the machine's.
 #![expect(clippy::print_stdout, reason = "printing is its purpose")]
 
@@ -19,6 +20,7 @@ use tidewater_storage::{
 };
 
 const BATCH_ROWS: i64 = 8192;
+const TIMES: usize = 3;
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
@@ -27,15 +29,48 @@ fn main() -> Result<()> {
     let threads: usize = args.next().and_then(|threads| threads.parse().ok()).unwrap_or(2);
     let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
     make_folder(&*disk, Path::new(&folder))?;
-    println!("{:<7} {:>9} {:>24} {:>24} {:>12}", "rows", "", "written", "loaded", "disk/memory");
+    println!(
+        "{:<16} {:>30} {:>30} {:>14}",
+        "rows", "written, exponent", "loaded, exponent", "disk, memory"
+    );
     for width in [0, 80] {
-        let mut rows = 100_000;
+        let (mut rows, mut before) = (100_000, None);
         while rows <= rows_max {
-            measure(&disk, Path::new(&folder), (rows, width), threads)?;
+            let costs = measure(&disk, Path::new(&folder), (rows, width), threads)?;
+            print(rows, width, &costs, before.as_ref());
+            before = Some(costs);
             rows *= 10;
         }
     }
     Ok(())
+}
+
+/// What one table costs.
+struct Costs {
+    /// Seconds.
+    write: f64,
+    load: f64,
+    /// Bytes.
+    disk: u64,
+    memory: u64,
+    memory_loaded: u64,
+}
+
+fn print(rows: i64, width: usize, costs: &Costs, before: Option<&Costs>) {
+    let kind = if width == 0 { "narrow" } else { "wide" };
+    let cost = |seconds: f64, before: Option<f64>| {
+        let rate = rows as f64 / seconds / 1e6;
+        let gigabytes = costs.disk as f64 / seconds / 1e9;
+        // Of ten times the rows.
+        let growth =
+            before.map_or(String::new(), |before| format!("{:.2}", (seconds / before).log10()));
+        format!("{seconds:>7.3} s {rate:>5.1} M/s {gigabytes:>4.2} GB/s {growth:>5}")
+    };
+    let write = cost(costs.write, before.map(|before| before.write));
+    let load = cost(costs.load, before.map(|before| before.load));
+    let share = |bytes: u64| bytes as f64 / costs.memory as f64;
+    let (disk, memory) = (share(costs.disk), share(costs.memory_loaded));
+    println!("{kind:<7} {rows:>8} {write} {load} {disk:>6.2} {memory:>6.2}");
 }
 
 /// Writes a table's checkpoint and loads it into another grid.
@@ -44,7 +79,7 @@ fn measure(
     folder: &Path,
     (rows, width): (i64, usize),
     threads: usize,
-) -> Result<()> {
+) -> Result<Costs> {
     let store = CheckpointStore::new(disk, folder, 1);
     let grid = Grid::open(GridConfig::default(), Env::real())?;
     let table = create(&grid, width)?;
@@ -58,31 +93,30 @@ fn measure(
     table.tidy()?;
     let memory = table.stats().bytes;
     let clock = &grid.env().clock;
-    let timed = |run: &mut dyn FnMut() -> Result<()>| -> Result<f64> {
-        let start = clock.monotonic_nanos();
-        run()?;
-        Ok((clock.monotonic_nanos() - start) as f64 / 1e9)
-    };
     let view = grid.read_view().in_mode(ReadMode::Durable);
-    let mut bytes = 0;
-    let write = timed(&mut || {
-        bytes = store.write(&table, &view, &Position::default())?.bytes;
-        Ok(())
-    })?;
-    let other = Grid::open(GridConfig::default(), Env::real())?;
-    let loaded = create(&other, width)?;
-    let tables = [Arc::clone(&loaded)];
-    let load = timed(&mut || store.load(&tables, threads).remove(0).map(drop))?;
-    assert_eq!(loaded.stats().rows, rows as u64, "all rows are there");
-    let rate = |seconds: f64| {
-        let (rows, gigabytes) = (rows as f64 / seconds / 1e6, bytes as f64 / seconds / 1e9);
-        format!("{seconds:>7.3} s {rows:>6.1} M/s {gigabytes:>4.2} GB/s")
-    };
-    let kind = if width == 0 { "narrow" } else { "wide" };
-    let share = bytes as f64 / memory as f64;
-    let after = loaded.stats().bytes as f64 / memory as f64;
-    println!("{kind:<7} {rows:>9} {} {} {share:>6.2} {after:>6.2}", rate(write), rate(load));
-    store.remove(table.record().id)
+    let (mut writes, mut loads, mut written, mut memory_loaded) = (vec![], vec![], 0, 0);
+    for _ in 0..TIMES {
+        let start = clock.monotonic_nanos();
+        written = store.write(&table, &view, &Position::default(), || Ok(()))?.bytes;
+        writes.push(clock.monotonic_nanos() - start);
+        let other = Grid::open(GridConfig::default(), Env::real())?;
+        let tables = [create(&other, width)?];
+        let start = clock.monotonic_nanos();
+        store.load(&tables, threads).remove(0)?;
+        loads.push(clock.monotonic_nanos() - start);
+        let stats = tables[0].stats();
+        assert_eq!(stats.rows, rows as u64, "all rows are there");
+        memory_loaded = stats.bytes;
+    }
+    store.remove(table.record().id)?;
+    let (write, load) = (median(writes), median(loads));
+    Ok(Costs { write, load, disk: written, memory, memory_loaded })
+}
+
+/// In seconds.
+fn median(mut nanos: Vec<u64>) -> f64 {
+    nanos.sort_unstable();
+    nanos[nanos.len() / 2] as f64 / 1e9
 }
 
 /// A table of a key, a number and, if it is to be wide, so many bytes of text.

@@ -12,7 +12,8 @@ use arrow::{
 };
 use tidewater_storage::{
     Datum, Grid, GridConfig, Result, Table,
-    cluster::control::TableRecord,
+    cluster::control::{ObjectId, TableRecord},
+    data_log::JobRun,
     env::Env,
     table::{ReadMode, WriteMode},
 };
@@ -52,7 +53,7 @@ fn costs_of_a_job(
     batches: &[RecordBatch],
     key_count: i64,
 ) -> Result<()> {
-    let job = grid.job_writers("costs");
+    let job = grid.job_writers("costs", JobRun { job: ObjectId(1), execution: 1 });
     let publish = |after| {
         batches.iter().try_for_each(|batch| {
             let writer = job.begin(after);

@@ -1,5 +1,7 @@
 //! What the grid needs to know to open; validated, no optional fields.
 
+use std::path::PathBuf;
+
 /// Configuration of one member's grid.
 #[derive(Debug, Clone)]
 pub struct GridConfig {
@@ -10,6 +12,8 @@ pub struct GridConfig {
     pub simulated_owners: u16,
     /// Memory that all tables together may take, in bytes; writes above it fail with a limit error.
     pub table_memory_max: usize,
+    /// Folder in which everything is kept; `None` keeps it in memory alone.
+    pub data_dir: Option<PathBuf>,
     /// Memory that the changes of a table may take that are kept for one reader of a job, in bytes.
     pub pinned_bytes_max: usize,
 }
@@ -24,6 +28,7 @@ impl Default for GridConfig {
             partition_count: 271,
             simulated_owners: 1,
             table_memory_max: usize::MAX,
+            data_dir: None,
             pinned_bytes_max: PINNED_BYTES_MAX,
         }
     }

@@ -1,18 +1,24 @@
 //! `Grid`: one member's handle on everything below SQL; opens, serves, closes.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, OnceLock},
+};
 
 use parking_lot::Mutex;
 
 use crate::{
-    Error, GridConfig, Result, Table,
+    Error, GridConfig, Persistence, Result, Table,
     cluster::control::{
-        Command, Control, ExportRecord, ObjectId, TableRecord, records::snapshot_table,
-        state::Relation,
+        Command, Control, ControlState, Durability, ExportRecord, ObjectId, TableRecord,
+        records::snapshot_table, state::Relation,
     },
+    data_dir::DataDir,
+    data_log::{DataLog, JobRun},
     env::Env,
     metrics::Metrics,
     partition::PartitionId,
+    persistence::Which,
     snapshot::{self, SnapshotStore},
     table::{
         JobWriters, Pins, ReadMode, ReadView, Turn, WriteMode, Writer, check_stopped,
@@ -30,6 +36,17 @@ pub struct Grid {
     tables: Arc<Tables>,
     snapshots: Arc<SnapshotStore>,
     pins: Arc<Pins>,
+    persistence: Option<Persistence>,
+}
+
+/// What a grid is made of before it has a control state.
+struct Parts {
+    config: GridConfig,
+    env: Env,
+    metrics: Arc<Metrics>,
+    tables: Arc<Tables>,
+    snapshots: Arc<SnapshotStore>,
+    pins: Arc<Pins>,
 }
 
 /// The open tables. Filled when one is first asked for, emptied by the commands that drop one.
@@ -40,41 +57,25 @@ struct Tables {
 }
 
 impl Grid {
-    /// Opens an empty grid of one member. Invalid without partitions.
+    /// Opens a grid of one member: an empty one, or what is in its data directory if it has one.
+    /// Invalid without partitions; Damaged, naming the file and the place, if what is there is not
+    /// what was written.
     pub fn open(config: GridConfig, env: Env) -> Result<Arc<Self>> {
-        if config.partition_count == 0 {
-            return Err(Error::Invalid("a grid has at least one partition".to_owned()));
-        }
-        let router = Router::new(&config, &env.network);
-        let tables = Arc::new(Tables { router, open: Mutex::default() });
-        let metrics = Arc::<Metrics>::default();
-        let snapshots = Arc::new(SnapshotStore::new(&metrics));
-        let pins = Arc::<Pins>::default();
-        let control = {
-            let (tables, snapshots) = (Arc::clone(&tables), Arc::clone(&snapshots));
-            let pins = Arc::clone(&pins);
-            Control::new(move |command, id, state| match command {
-                Command::DropRelation { kind: "table", .. } => tables.drop_table(id),
-                Command::ReplaceTable { replaced, .. } => tables.replace_table(*replaced),
-                // What is exported outlives the job.
-                Command::DropJob(_) => {
-                    pins.forget(id);
-                    if state.exported_of(id).is_empty() {
-                        tables.drop_table(snapshot_table(id));
-                        snapshots.forget(id);
-                    }
-                }
-                Command::SetJobStatus { id, status, .. } if status.is_terminal() => {
-                    pins.forget(*id);
-                }
-                Command::Assign(_) | Command::Reassign { .. } => {
-                    tables.router.assign(&state.assignment);
-                }
-                _ => {}
-            })
+        let parts = Parts::new(config, env)?;
+        let (parts, dir) = parts.open_data_dir()?;
+        let Some(dir) = dir else {
+            let control = Control::new(parts.on_applied());
+            parts.agree_on_owners(&control)?;
+            return Ok(Arc::new(parts.into_grid(control, None)));
         };
-        control.submit(&Command::Assign(Router::first_assignment(&config)))?;
-        Ok(Arc::new(Self { config, env, control, metrics, tables, snapshots, pins }))
+        let grid = parts.open_on_disk(dir)?;
+        grid.snapshots.adopt(&grid)?;
+        Ok(Arc::new(grid))
+    }
+
+    /// What it keeps on disk, if it has a data directory.
+    pub fn persistence(&self) -> Option<&Persistence> {
+        self.persistence.as_ref()
     }
 
     /// What it was opened with.
@@ -149,15 +150,45 @@ impl Grid {
         let id = self.control.submit(&Command::ReserveId)?;
         let record = TableRecord { id, ..record };
         let table = Arc::new(Table::open(Arc::new(record.clone()), router)?);
-        let filled = self.fill(&table, old, projection).and_then(|()| {
-            self.tables.open.lock().insert(id, Arc::clone(&table));
-            self.control.submit(&Command::ReplaceTable { replaced, record })
-        });
+        // Nobody finds it yet; but what is written to it is not forgotten.
+        self.tables.open.lock().insert(id, Arc::clone(&table));
+        let filled = self
+            .fill(&table, old, projection)
+            .and_then(|()| self.control.submit(&Command::ReplaceTable { replaced, record }));
         if let Err(error) = filled {
             self.tables.drop_table(id);
             return Err(error);
         }
         Ok(table)
+    }
+
+    /// Puts other options in the place of a table's. An acknowledged write survives what they say when
+    /// this returns; of a table that was in memory alone all rows do. Conflict if writers do not let
+    /// go of such a table; then, and after any other error, nothing has changed.
+    pub fn set_table_options(
+        &self,
+        table: &Table,
+        options: BTreeMap<String, String>,
+    ) -> Result<()> {
+        let (id, before) = (table.record().id, table.durability());
+        let record = TableRecord { options: options.clone(), ..TableRecord::clone(table.record()) };
+        let after = record.durability();
+        let router = &self.tables.router;
+        let kept = || -> Result<()> {
+            if let (Some(persistence), Durability::Memory) = (&self.persistence, before)
+                && after != before
+            {
+                // What a writer has done that is open now was not written down.
+                let closed = ClosedTable::close(router, id)?;
+                table.set_durability(after);
+                drop(closed);
+                persistence.begin_to_keep(router, table)?;
+            }
+            self.control.submit(&Command::SetTableOptions { id, options }).map(drop)
+        };
+        let outcome = kept();
+        table.set_durability(if outcome.is_ok() { after } else { before });
+        outcome
     }
 
     /// Copies all rows of `old` into a table that nobody knows yet.
@@ -204,8 +235,8 @@ impl Grid {
     }
 
     /// The writers of a new execution of a job; `name` says which in errors.
-    pub fn job_writers(&self, name: &str) -> Arc<JobWriters> {
-        JobWriters::new(&self.tables.router, name)
+    pub fn job_writers(&self, name: &str, run: JobRun) -> Arc<JobWriters> {
+        JobWriters::new(&self.tables.router, name, run)
     }
 
     /// Everything there is by now, what jobs have published included; see [`ReadView::in_mode`].
@@ -246,6 +277,23 @@ impl Grid {
         tables.into_iter().try_for_each(|table| self.tables.router.settle(table, &partitions))
     }
 
+    /// Takes checkpoints of the tables that have changed much, and cuts the data log. Nothing without
+    /// a data directory.
+    pub fn checkpoint_due(&self) -> Result<()> {
+        self.checkpoint(Which::Due)
+    }
+
+    /// Takes checkpoints of all tables that have changed: there is next to nothing to replay then.
+    pub fn checkpoint_all(&self) -> Result<()> {
+        self.checkpoint(Which::Changed)
+    }
+
+    fn checkpoint(&self, which: Which) -> Result<()> {
+        let Some(persistence) = &self.persistence else { return Ok(()) };
+        let open = || self.tables.open.lock().values().map(Arc::clone).collect();
+        persistence.checkpoint(&self.tables.router, open, which)
+    }
+
     fn table_record(&self, id: ObjectId) -> Result<Arc<TableRecord>> {
         let state = self.control.state();
         let found = state.relations.values().find_map(|relation| match relation {
@@ -253,14 +301,113 @@ impl Grid {
             _ => None,
         });
         let of_job = || {
-            let is_exported = |export: &Arc<ExportRecord>| snapshot_table(export.job) == id;
-            let is_there = state.jobs.values().any(|job| job.snapshot_table == id)
-                || state.exports.values().any(is_exported);
-            is_there.then(|| Arc::new(snapshot::table_record(id)))
+            let mut tables = manifest_tables(&state);
+            tables.any(|table| table == id).then(|| Arc::new(snapshot::table_record(id)))
         };
         found
             .or_else(of_job)
             .ok_or_else(|| Error::NotFound { kind: "table", name: id.0.to_string() })
+    }
+}
+
+/// The tables that hold the manifests of jobs' snapshots.
+fn manifest_tables(state: &ControlState) -> impl Iterator<Item = ObjectId> {
+    let of_jobs = state.jobs.values().map(|job| job.snapshot_table);
+    of_jobs.chain(state.exports.values().map(|export| snapshot_table(export.job)))
+}
+
+impl Parts {
+    fn new(config: GridConfig, env: Env) -> Result<Self> {
+        if config.partition_count == 0 {
+            return Err(Error::Invalid("a grid has at least one partition".to_owned()));
+        }
+        let router = Router::new(&config, &env.network);
+        let tables = Arc::new(Tables { router, open: Mutex::default() });
+        let metrics = Arc::<Metrics>::default();
+        let snapshots = Arc::new(SnapshotStore::new(&metrics));
+        Ok(Self { config, env, metrics, tables, snapshots, pins: Arc::default() })
+    }
+
+    /// What is done about each applied command.
+    fn on_applied(&self) -> impl Fn(&Command, ObjectId, &ControlState) + Send + Sync + 'static {
+        let (tables, snapshots) = (Arc::clone(&self.tables), Arc::clone(&self.snapshots));
+        let pins = Arc::clone(&self.pins);
+        move |command, id, state| match command {
+            Command::DropRelation { kind: "table", .. } => tables.drop_table(id),
+            Command::ReplaceTable { replaced, .. } => tables.replace_table(*replaced),
+            // What is exported outlives the job.
+            Command::DropJob(_) => {
+                pins.forget(id);
+                if state.exported_of(id).is_empty() {
+                    tables.drop_table(snapshot_table(id));
+                    snapshots.forget(id);
+                }
+            }
+            Command::SetJobStatus { id, status, .. } if status.is_terminal() => {
+                pins.forget(*id);
+            }
+            Command::Assign(_) | Command::Reassign { .. } => {
+                tables.router.assign(&state.assignment);
+            }
+            _ => {}
+        }
+    }
+
+    /// Opens the data directory, or founds it, if there is to be one.
+    fn open_data_dir(mut self) -> Result<(Self, Option<DataDir>)> {
+        let Some(root) = &self.config.data_dir else { return Ok((self, None)) };
+        let Env { disk, rng, .. } = &self.env;
+        let dir = DataDir::open(disk, rng, root, self.config.partition_count)?;
+        let snapshots =
+            SnapshotStore::open(disk, &dir.snapshots(), dir.cluster_id(), &self.metrics)?;
+        self.snapshots = Arc::new(snapshots);
+        Ok((self, Some(dir)))
+    }
+
+    /// Opens what is in a data directory.
+    fn open_on_disk(self, dir: DataDir) -> Result<Grid> {
+        let disk = &self.env.disk;
+        // Before a command says anything of rows, they are on disk.
+        let log = Arc::new(OnceLock::<Arc<DataLog>>::new());
+        let synced = Arc::clone(&log);
+        let before = move |_: &Command| synced.get().map_or(Ok(()), |log| log.sync());
+        let control_id = dir.cluster_id() ^ 1;
+        let control = Control::open(disk, &dir.control(), control_id, before, self.on_applied())?;
+        self.agree_on_owners(&control)?;
+        let persistence = self.recover(dir, &control.state())?;
+        assert!(log.set(Arc::clone(persistence.log())).is_ok(), "it is opened once");
+        Ok(self.into_grid(control, Some(persistence)))
+    }
+
+    /// Gives every partition the owner that this process has made for it.
+    fn agree_on_owners(&self, control: &Control) -> Result<()> {
+        let owners = Router::first_assignment(&self.config);
+        if *control.state().assignment.owners != owners {
+            control.submit(&Command::Assign(owners))?;
+        }
+        self.tables.router.assign(&control.state().assignment);
+        Ok(())
+    }
+
+    /// Opens the tables of a control state and fills them with what is stored of them.
+    fn recover(&self, dir: DataDir, state: &ControlState) -> Result<Persistence> {
+        let named = state.relations.values().filter_map(|relation| match relation {
+            Relation::Table(record) => Some(Arc::clone(record)),
+            _ => None,
+        });
+        let manifests = manifest_tables(state).map(|id| Arc::new(snapshot::table_record(id)));
+        let mut open = self.tables.open.lock();
+        for record in named.chain(manifests) {
+            let id = record.id;
+            open.insert(id, Arc::new(Table::open(record, &self.tables.router)?));
+        }
+        let router = &self.tables.router;
+        Persistence::recover(&self.env.disk, dir, (state, router), &open)
+    }
+
+    fn into_grid(self, control: Control, persistence: Option<Persistence>) -> Grid {
+        let Self { config, env, metrics, tables, snapshots, pins } = self;
+        Grid { config, env, control, metrics, tables, snapshots, pins, persistence }
     }
 }
 

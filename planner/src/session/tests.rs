@@ -13,6 +13,8 @@ use runtime::{
 };
 use storage::{
     GridConfig, Table,
+    cluster::control::ObjectId,
+    data_log::JobRun,
     env::Env,
     table::{JobWriters, WriteMode, without_waiting},
 };
@@ -46,7 +48,7 @@ impl World {
             query_memory_max: 1 << 26,
         });
         let mut session = Session::default();
-        let job = grid.job_writers("j");
+        let job = grid.job_writers("j", JobRun { job: ObjectId(1), execution: 1 });
         run(&planner, &mut session, "CREATE TABLE t (k BIGINT PRIMARY KEY, v BIGINT)").unwrap();
         run(&planner, &mut session, "CREATE TABLE u (k BIGINT PRIMARY KEY, v BIGINT)").unwrap();
         run(&planner, &mut session, "INSERT INTO t VALUES (1, 10)").unwrap();

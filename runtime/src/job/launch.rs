@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use storage::{
     cluster::control::{Command, JobRecord, SnapshotCommand},
+    data_log::JobRun,
     snapshot::SnapshotChunk,
 };
 
@@ -48,9 +49,11 @@ impl Job {
         let restore = self.newest_snapshot(&record)?;
         self.describe(&record, &dag, !restore.is_empty())?;
         let is_exact = self.guarantee == Guarantee::ExactlyOnce;
+        let execution = record.snapshots.execution_last;
+        let run = JobRun { job: self.id, execution };
         let writers = is_exact.then(|| ExecutionWriters {
-            execution: record.snapshots.execution_last,
-            writers: self.site.grid.job_writers(&self.name),
+            execution,
+            writers: self.site.grid.job_writers(&self.name, run),
             is_settled: Arc::default(),
         });
         self.state.lock().writers.clone_from(&writers);

@@ -41,7 +41,7 @@ pub(super) struct Manifest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Place {
     lsn: u64,
-    undecided: Vec<u64>,
+    undecided: Vec<(Lsn, u64)>,
 }
 
 /// One file of rows.

@@ -36,6 +36,7 @@ use parking_lot::Mutex;
 
 use self::manifest::Manifest;
 pub use self::{load::Loaded, write::Written};
+pub use crate::data_log::Position;
 use crate::{
     Result,
     cluster::control::ObjectId,
@@ -43,19 +44,7 @@ use crate::{
         Disk,
         disk::{disk_error, remove_if_there},
     },
-    log::Lsn,
 };
-
-/// A place in the log: of what was logged up to there nothing is missing in a checkpoint, but the
-/// rows of writers that were undecided.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Position {
-    /// The newest record by the time the view was taken, or one before it.
-    pub lsn: Lsn,
-    /// Writers with records up to there that had neither committed nor aborted: their rows are not
-    /// in the checkpoint, and if they commit later they must be found in the log.
-    pub undecided: Vec<u64>,
-}
 
 /// The checkpoints of all tables of a data directory.
 #[derive(Debug)]

@@ -21,6 +21,7 @@ use crate::{
     cluster::control::TableRecord,
     datum::{array_of, batch_of, datum_at},
     env::{Env, SimDisk},
+    log::Lsn,
     table::{KeyedWrite, ReadMode, ReadView, WriteMode},
 };
 
@@ -96,7 +97,7 @@ impl Site {
     }
 
     fn write(&self, store: &CheckpointStore) -> Result<Written> {
-        store.write(&self.table, &self.view(), &position(7))
+        store.write(&self.table, &self.view(), &position(7), || Ok(()))
     }
 
     /// Loads into this table, with two threads.
@@ -106,7 +107,7 @@ impl Site {
 }
 
 fn position(lsn: u64) -> Position {
-    Position { lsn: Lsn(lsn), undecided: vec![3, 5] }
+    Position { lsn: Lsn(lsn), undecided: vec![(Lsn(3), 3), (Lsn(4), 5)] }
 }
 
 fn sim_disk(seed: u64) -> (Arc<SimDisk>, CheckpointStore) {
@@ -256,8 +257,9 @@ fn a_checkpoint_has_what_its_view_sees_while_writers_go_on() {
                     change(&site, &mut random, &mut model);
                 }
             });
-            let written: Vec<_> =
-                (0..3).map(|_| store.write(&site.table, &view, &position(9)).unwrap()).collect();
+            let written: Vec<_> = (0..3)
+                .map(|_| store.write(&site.table, &view, &position(9), || Ok(())).unwrap())
+                .collect();
             is_done.store(true, Ordering::SeqCst);
             writer.join().unwrap();
             written
@@ -437,7 +439,7 @@ fn several_tables_are_loaded_at_once_and_each_says_what_is_wrong_with_it() {
         let batch = batch_of(&rows, table.schema()).unwrap();
         table.write_batch(&writer, WriteMode::Insert, &batch).unwrap();
         writer.commit().unwrap();
-        store.write(table, &sites[0].view(), &position(number)).unwrap();
+        store.write(table, &sites[0].view(), &position(number), || Ok(())).unwrap();
     }
     let damaged = store.folder_of(tables[0][2].record().id).join(frame::file_name(1));
     disk.damage(&damaged, 200, |byte| *byte ^= 1).unwrap();

@@ -63,7 +63,17 @@ impl CheckpointStore {
     /// Writes the rows that `view`, in durable mode, sees of a table, in the place of the checkpoint
     /// before. `position` is where the log stood before the view was taken. After an error that is
     /// there still, but for one: if only the last sync failed, a crash decides between the two.
-    pub fn write(&self, table: &Table, view: &ReadView, position: &Position) -> Result<Written> {
+    ///
+    /// `sync` is called when all rows are written and nothing names them yet: what the view shows
+    /// beyond `position` must be in the log durably before, or a crash would keep these rows of it
+    /// and lose others that came earlier.
+    pub fn write(
+        &self,
+        table: &Table,
+        view: &ReadView,
+        position: &Position,
+        sync: impl FnOnce() -> Result<()>,
+    ) -> Result<Written> {
         let _changing = self.changing.lock();
         let id = table.record().id;
         let folder = self.folder_of(id);
@@ -104,6 +114,7 @@ impl CheckpointStore {
         let view = view.clone().in_mode(ReadMode::Durable);
         let written = writing.rows(table, &view, partition_count).and_then(|()| {
             manifest.files = std::mem::take(&mut writing.files);
+            sync()?;
             manifest.write(&*self.disk, &folder, owner)
         });
         if let Err(error) = written {

@@ -242,8 +242,8 @@ mod tests {
         cluster::control::TableRecord,
         partition::hash_columns,
         table::{
-            WriteMode, WriteSummary,
-            rows::{Context, Source},
+            WriteMode,
+            rows::{Context, Source, Tally},
             schema::readers,
             versions::Pass,
             view::{ReadMode, Snapshot},
@@ -284,9 +284,9 @@ mod tests {
         hash_columns(&column, &mut hashes).unwrap();
         let source = Source { readers: readers(&column).unwrap(), hashes: &hashes };
         let all: Vec<_> = (0..40_000).collect();
-        let mut summary = WriteSummary::default();
+        let mut tally = Tally::default();
         let load = writers.begin(None);
-        rows.write_run(context, &load, WriteMode::Insert, (&source, &all), &mut summary).unwrap();
+        rows.write_run(context, &load, WriteMode::Insert, (&source, &all), &mut tally).unwrap();
         compact(&schema, &mut rows);
         assert_eq!(rows.store.chunks().count(), 78, "not before the writer has ended");
         assert!(writers.end(&load, true));
@@ -298,7 +298,7 @@ mod tests {
 
         let removal = writers.begin(None);
         let step = (&source, None, all.as_slice());
-        rows.modify_run(context, &removal, &NEWEST, step, &mut summary).unwrap();
+        rows.modify_run(context, &removal, &NEWEST, step, &mut tally).unwrap();
         assert!(writers.end(&removal, true));
         settle(context, &mut rows);
         compact(&schema, &mut rows);

@@ -10,9 +10,9 @@ use std::{
 };
 
 use arrow::{
-    array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions},
-    compute::concat_batches,
-    datatypes::{Schema, SchemaRef},
+    array::{ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions},
+    compute::{concat_batches, max},
+    datatypes::{Int64Type, Schema, SchemaRef},
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,12 +22,13 @@ use super::{
     router::Router,
     scan,
     schema::{KeyBytes, TableSchema},
+    unsynced::note_unsynced,
     view::{ReadMode, ReadView, Snapshot},
     writer::Writer,
 };
 use crate::{
     Datum, Error, Result, Row,
-    cluster::control::TableRecord,
+    cluster::control::{Durability, TableRecord},
     partition::{PartitionId, hash::hash_integer, hash_columns, hash_datums, partition_of_hash},
 };
 
@@ -131,6 +132,16 @@ impl Table {
         &self.schema.record
     }
 
+    /// What an acknowledged write to it survives, where there is a data directory.
+    pub fn durability(&self) -> Durability {
+        self.schema.durability()
+    }
+
+    /// From now on an acknowledged write to it survives this.
+    pub(crate) fn set_durability(&self, durability: Durability) {
+        self.schema.set_durability(durability);
+    }
+
     /// Schema of all columns, the hidden one included.
     pub fn schema(&self) -> &SchemaRef {
         &self.record().schema
@@ -226,6 +237,7 @@ impl Table {
     /// to a bound, for a pending writer that holds the key, then fails with Conflict. A row of a
     /// table without a key may come without the hidden column.
     pub fn write(&self, write: &KeyedWrite) -> Result<u64> {
+        self.admit()?;
         let completed = self.with_row_id(write);
         let write = completed.as_ref().unwrap_or(write);
         let hash = self.key_hash(write)?;
@@ -236,7 +248,10 @@ impl Table {
             write: Cow::Borrowed(write),
         })?;
         match output {
-            Output::Changed(rows) => Ok(rows),
+            Output::Changed(rows) => {
+                self.note_unsynced();
+                Ok(rows)
+            }
             other => Err(unexpected(&other)),
         }
     }
@@ -256,6 +271,16 @@ impl Table {
             Arc::new(Int64Array::from_iter_values(first..first + rows)) as ArrayRef
         });
         let batch = self.schema.conform(batch, hidden)?;
+        self.write_conformed(writer, mode, batch)
+    }
+
+    fn write_conformed(
+        &self,
+        writer: &Writer,
+        mode: WriteMode,
+        batch: RecordBatch,
+    ) -> Result<WriteSummary> {
+        self.admit()?;
         let keys = self.schema.key().iter();
         let keys: Vec<_> = keys.map(|key| Arc::clone(batch.column(*key))).collect();
         let mut hashes = Vec::new();
@@ -280,6 +305,7 @@ impl Table {
         keys: &[ArrayRef],
         rows: Option<&RecordBatch>,
     ) -> Result<WriteSummary> {
+        self.admit()?;
         let keys = self.route_keys(keys)?;
         let rows = rows.map(|rows| self.schema.conform(rows, None)).transpose()?;
         if let Some(rows) = &rows
@@ -340,8 +366,11 @@ impl Table {
     /// Removes all rows, at once and for every reader (as PostgreSQL's, it heeds no view). Waits
     /// for pending writers, up to a bound, then fails with Conflict.
     pub fn truncate(&self) -> Result<()> {
+        self.admit()?;
         let op = |partitions| Op::Truncate { partitions };
-        self.call_many(self.partitions(), op, |_, _| ())
+        self.call_many(self.partitions(), op, |_, _| ())?;
+        self.note_unsynced();
+        Ok(())
     }
 
     /// Exact committed row count and bytes. Nothing for a dropped table.
@@ -372,6 +401,55 @@ impl Table {
             tracing::debug!(table = self.record().id.0, %error, "a table was not counted");
         }
         stats
+    }
+
+    /// Writes rows of all columns, the hidden one included, over those with their keys.
+    pub(crate) fn write_whole(&self, writer: &Writer, batch: &RecordBatch) -> Result<()> {
+        let batch = self.schema.conform(batch, None)?;
+        self.note_row_ids(&batch);
+        self.write_conformed(writer, WriteMode::Upsert, batch).map(drop)
+    }
+
+    /// Removes the rows of these keys that are there.
+    pub(crate) fn remove_keys(&self, writer: &Writer, keys: &RecordBatch) -> Result<()> {
+        self.modify_batch(writer, &writer.read_view(), keys.columns(), None).map(drop)
+    }
+
+    /// Schema of the key columns, in key order.
+    pub(crate) fn key_schema(&self) -> SchemaRef {
+        let fields = self.record().key.iter().map(|key| Arc::clone(&self.schema().fields()[*key]));
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    }
+
+    /// Removes all rows of one partition.
+    pub(crate) fn truncate_partition(&self, partition: PartitionId) -> Result<()> {
+        let op = |partitions| Op::Truncate { partitions };
+        self.call_many(vec![Run::whole(partition)], op, |_, _| ())
+    }
+
+    /// Hidden keys that come are larger than this one.
+    pub(crate) fn note_row_id(&self, row_id: i64) {
+        self.row_id_next.fetch_max(row_id + 1, Ordering::Relaxed);
+    }
+
+    /// Whether what is about to be changed can be written down, if it is to be: DiskFull if not.
+    fn admit(&self) -> Result<()> {
+        self.router.log().filter(|_| self.schema.is_logged()).map_or(Ok(()), |log| log.admit())
+    }
+
+    /// What was committed must be on disk before anybody is told of it, if that is so.
+    fn note_unsynced(&self) {
+        if self.router.log().is_some() && self.durability() == Durability::Fsync {
+            note_unsynced();
+        }
+    }
+
+    fn note_row_ids(&self, batch: &RecordBatch) {
+        let hidden = self.record().has_hidden_key.then(|| batch.columns().last()).flatten();
+        let hidden = hidden.and_then(|column| column.as_primitive_opt::<Int64Type>());
+        if let Some(row_id) = hidden.and_then(max) {
+            self.note_row_id(row_id);
+        }
     }
 
     /// The way to its owners.

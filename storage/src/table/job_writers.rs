@@ -23,7 +23,7 @@ use super::{
     writer::{Writer, ended},
     writer_cell::{Fate, JobTag, Touched, WriterCell},
 };
-use crate::{Error, Result};
+use crate::{Error, Result, data_log::JobRun};
 
 /// The writers of one execution of a job. Any number of sink instances begin and publish at once;
 /// dropping it aborts what is not committed.
@@ -32,6 +32,7 @@ pub struct JobWriters {
     /// Names the job in errors.
     name: String,
     router: Arc<Router>,
+    run: JobRun,
     execution: u64,
     state: Mutex<State>,
 }
@@ -57,17 +58,17 @@ struct Group {
 
 impl JobWriters {
     /// No writer yet.
-    pub(crate) fn new(router: &Arc<Router>, name: &str) -> Arc<Self> {
+    pub(crate) fn new(router: &Arc<Router>, name: &str, run: JobRun) -> Arc<Self> {
         let execution = router.writers().begin_execution();
-        let router = Arc::clone(router);
-        Arc::new(Self { name: name.to_owned(), router, execution, state: Mutex::default() })
+        let (name, router) = (name.to_owned(), Arc::clone(router));
+        Arc::new(Self { name, router, run, execution, state: Mutex::default() })
     }
 
     /// A new pending writer of a sink instance that has saved snapshot `after` last (0: none).
     /// After [`JobWriters::abort`] it is aborted from the start: each write answers WrongState.
     pub fn begin(&self, after: u64) -> Writer {
         let mut state = self.state.lock();
-        let tag = JobTag { execution: self.execution, after };
+        let tag = JobTag { run: self.run, execution: self.execution, after };
         let writer = Writer::begin(&self.router, Some(tag));
         if state.is_over {
             writer.abort();
@@ -116,7 +117,8 @@ impl JobWriters {
         let later = state.published.split_off(&snapshot);
         let covered = std::mem::replace(&mut state.published, later);
         let covered: Vec<_> = covered.into_values().collect();
-        self.router.writers().end_all(covered.iter().flat_map(|group| &group.cells), true);
+        let cells = covered.iter().flat_map(|group| &group.cells);
+        self.router.writers().end_job(cells, self.run, Some(snapshot));
         drop(state);
         self.settle(covered);
         Ok(())
@@ -130,7 +132,7 @@ impl JobWriters {
         let mut undone: Vec<_> = std::mem::take(&mut state.published).into_values().collect();
         let open = std::mem::take(&mut state.open);
         let cells = undone.iter().flat_map(|group| &group.cells);
-        self.router.writers().end_all(cells.chain(&open), false);
+        self.router.writers().end_job(cells.chain(&open), self.run, None);
         drop(state);
         let mut touched = Touched::default();
         for cell in &open {

@@ -27,6 +27,7 @@ mod compaction;
 mod index;
 mod journal;
 mod link;
+pub(crate) mod logged;
 mod mailbox;
 mod memory;
 mod op;
@@ -40,6 +41,7 @@ mod store;
 mod stored;
 mod tail;
 mod turns;
+mod unsynced;
 mod upkeep;
 mod versions;
 mod writer_cell;
@@ -55,8 +57,10 @@ pub use patience::{blocker, may_wait, stoppable, without_waiting};
 pub use pinned::{PinnedChanges, Pins};
 pub(crate) use stored::LoadedPartition;
 pub use turns::Turn;
+pub use unsynced::take_unsynced;
 pub use view::{ReadMode, ReadView};
 pub use writer::Writer;
+pub(crate) use writer_cell::WriterCell;
 
 #[cfg(test)]
 mod tests;

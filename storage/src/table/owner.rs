@@ -7,21 +7,25 @@ use std::{
     collections::HashMap,
     ops::Deref,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
 };
 
-use arrow::array::RecordBatch;
+use arrow::{
+    array::{RecordBatch, UInt32Array},
+    compute::take_record_batch,
+};
 use parking_lot::{Mutex, RwLock};
 
 use super::{
     column::Column,
-    handle::{KeyedWrite, TableStats, WriteSummary},
+    handle::{KeyedWrite, TableStats},
     journal::Feed,
+    logged::{Logged, LoggedMark},
     memory::Memory,
     op::{Answer, Op, Output, Request, RoutedRows, Run, Status},
-    rows::{Context, Rows, Source, Step},
+    rows::{Context, Rows, Source, Step, Tally},
     schema::{KeyBytes, TableSchema, readers},
     upkeep::Due,
     view::{ReadMode, Snapshot},
@@ -31,7 +35,8 @@ use super::{
 };
 use crate::{
     Datum, Error, Result,
-    cluster::control::ObjectId,
+    cluster::control::{Durability, ObjectId},
+    data_log::DataLog,
     partition::{PartitionId, hash_columns},
 };
 
@@ -48,6 +53,8 @@ pub(crate) struct Owner {
     /// The assignment version that gave it each partition last; written by moves.
     since: Vec<AtomicU64>,
     tables: RwLock<HashMap<ObjectId, Arc<OwnedTable>>>,
+    /// Where changes of rows are written down, if anywhere.
+    log: OnceLock<Arc<DataLog>>,
 }
 
 /// Whether an owner has a partition.
@@ -76,6 +83,8 @@ pub(crate) struct OwnedTable {
     feeds: RwLock<Vec<Arc<Feed>>>,
     /// Counts the changes of the readers; written with them.
     feeds_version: AtomicU64,
+    /// How much of its changes was written down.
+    logged: Logged,
 }
 
 /// A table and the assignment version by which an operation on it was routed.
@@ -100,7 +109,23 @@ impl Owner {
             AtomicU8::new(if owned { Holding::Owned } else { Holding::Absent } as u8)
         });
         let since = (0..partition_count).map(|_| AtomicU64::new(0)).collect();
-        Self { writers, memory, holdings: holdings.collect(), since, tables: RwLock::default() }
+        let (holdings, tables, log) = (holdings.collect(), RwLock::default(), OnceLock::new());
+        Self { writers, memory, holdings, since, tables, log }
+    }
+
+    /// From now on changes of rows are written down.
+    pub(crate) fn log_to(&self, log: &Arc<DataLog>) {
+        assert!(self.log.set(Arc::clone(log)).is_ok(), "there is one data log");
+    }
+
+    /// How much of a table's changes was written down.
+    pub(crate) fn logged(&self, id: ObjectId) -> LoggedMark {
+        self.tables.read().get(&id).map_or_else(LoggedMark::default, |table| table.logged.mark())
+    }
+
+    /// Where changes of a table's rows are written down, if anywhere.
+    fn log_of(&self, table: &OwnedTable) -> Option<&Arc<DataLog>> {
+        self.log.get().filter(|_| table.schema.is_logged())
     }
 
     /// Begins to serve a table.
@@ -109,7 +134,16 @@ impl Owner {
             let partitions = self.holdings.iter().map(|_| Mutex::default()).collect();
             let schema = Arc::clone(schema);
             let (is_dropped, is_closed, feeds, feeds_version) = Default::default();
-            Arc::new(OwnedTable { schema, partitions, is_dropped, is_closed, feeds, feeds_version })
+            let logged = Logged::default();
+            Arc::new(OwnedTable {
+                schema,
+                partitions,
+                is_dropped,
+                is_closed,
+                feeds,
+                feeds_version,
+                logged,
+            })
         });
     }
 
@@ -167,10 +201,18 @@ impl Owner {
                 let cell = self.writer(*writer)?;
                 let source =
                     Source { readers: readers(rows.batch.columns())?, hashes: &rows.hashes };
-                self.each_run(&table, rows, |context, partition, part, summary| {
-                    self.memory.check()?;
-                    partition.write_run(context, &cell, *mode, (&source, part), summary)
-                })
+                let mut effects = self.log_of(&table).map(|_| Vec::new());
+                let answer = self.each_run(
+                    &table,
+                    rows,
+                    |context, partition, part, tally| {
+                        self.memory.check()?;
+                        partition.write_run(context, &cell, *mode, (&source, part), tally)
+                    },
+                    effects.as_mut(),
+                )?;
+                self.log_rows(&table, &cell, (&rows.batch, effects), false)?;
+                Ok(answer)
             }
             Op::ModifyBatch { writer, snapshot, keys, rows } => {
                 self.modify_batch(&table, *writer, snapshot, keys, rows.as_deref())
@@ -219,20 +261,26 @@ impl Owner {
                 Ok(left.answer(Output::Nothing))
             }
             Op::Truncate { partitions } => {
-                let left = self.each_partition(&table, partitions, |context, _, rows| {
-                    if table.is_closed() {
-                        return Ok(Some(Status::Closed));
-                    }
-                    let blocking = rows.as_ref().and_then(|rows| rows.open_writer());
-                    rows.as_mut().map_or(Ok(()), |rows| table.keep_journals(rows))?;
-                    if blocking.is_none()
-                        && let Some(gone) = rows.take()
-                    {
-                        self.memory.forget(&gone);
-                        *rows = gone.truncated(context)?.map(Box::new);
-                    }
-                    Ok(blocking.map(waits_for))
-                })?;
+                let left =
+                    self.each_partition(&table, partitions, |context, partition, rows| {
+                        if table.is_closed() {
+                            return Ok(Some(Status::Closed));
+                        }
+                        let blocking = rows.as_ref().and_then(|rows| rows.open_writer());
+                        rows.as_mut().map_or(Ok(()), |rows| table.keep_journals(rows))?;
+                        if blocking.is_none()
+                            && let Some(gone) = rows.take()
+                        {
+                            if let Some(log) = self.log_of(&table) {
+                                table.logged.count(|| {
+                                    Ok::<_, Error>(log.truncate(request.table, partition))
+                                })?;
+                            }
+                            self.memory.forget(&gone);
+                            *rows = gone.truncated(context)?.map(Box::new);
+                        }
+                        Ok(blocking.map(waits_for))
+                    })?;
                 Ok(left.answer(Output::Nothing))
             }
             Op::Stats { partitions, snapshot } => self.stats(&table, partitions, snapshot),
@@ -357,6 +405,14 @@ impl Owner {
         let rows = rows_of(&mut slot, context)?;
         table.keep_journals(rows)?;
         let step = rows.write(context, hash, key, write, &row);
+        if let (Ok(Step::Done(1)), Some(log)) = (&step, self.log_of(table)) {
+            table.logged.count(|| match write {
+                KeyedWrite::Put { row, .. } | KeyedWrite::Replace { row, .. } => {
+                    Ok(log.put(schema.record.id, row))
+                }
+                KeyedWrite::Delete { key } => Ok::<_, Error>(log.delete(schema.record.id, key)),
+            })?;
+        }
         self.memory.report(rows);
         let due = Due::of(rows);
         drop(slot);
@@ -436,11 +492,47 @@ impl Owner {
             }
             None => None,
         };
-        self.each_run(table, keys, |context, partition, part, summary| {
-            if new.is_some() {
-                self.memory.check()?;
+        let mut effects = self.log_of(table).map(|_| Vec::new());
+        let answer = self.each_run(
+            table,
+            keys,
+            |context, partition, part, tally| {
+                if new.is_some() {
+                    self.memory.check()?;
+                }
+                partition.modify_run(context, &cell, snapshot, (&old, new.as_ref(), part), tally)
+            },
+            effects.as_mut(),
+        )?;
+        let changed = rows.unwrap_or(keys);
+        self.log_rows(table, &cell, (&changed.batch, effects), rows.is_none())?;
+        Ok(answer)
+    }
+
+    /// Writes down which rows of a batch a writer wrote or, by their keys, removed.
+    fn log_rows(
+        &self,
+        table: &Addressed,
+        cell: &WriterCell,
+        (batch, effects): (&RecordBatch, Option<Vec<u32>>),
+        is_removal: bool,
+    ) -> Result<()> {
+        let (Some(mut effects), Some(log)) = (effects, self.log_of(table)) else { return Ok(()) };
+        if effects.is_empty() {
+            return Ok(());
+        }
+        let id = table.schema.record.id;
+        if table.schema.durability() == Durability::Fsync {
+            cell.note_must_sync();
+        }
+        table.logged.count(|| {
+            if effects.len() == batch.num_rows() {
+                return log.rows(cell, id, batch, is_removal);
             }
-            partition.modify_run(context, &cell, snapshot, (&old, new.as_ref(), part), summary)
+            // In the order in which they were written, whatever the partitions.
+            effects.sort_unstable();
+            let batch = take_record_batch(batch, &UInt32Array::from(effects))?;
+            log.rows(cell, id, &batch, is_removal)
         })
     }
 
@@ -458,7 +550,8 @@ impl Owner {
         Ok(left.answer(Output::Stats(stats)))
     }
 
-    /// Calls `write` for at most [`ROWS_PER_LOCK`] rows at a time, until somebody is in the way.
+    /// Calls `write` for at most [`ROWS_PER_LOCK`] rows at a time, until somebody is in the way. Notes
+    /// in `effects` the rows that changed anything.
     fn each_run(
         &self,
         table: &Addressed,
@@ -467,11 +560,12 @@ impl Owner {
             Context<'_>,
             &mut Rows,
             &[u32],
-            &mut WriteSummary,
+            &mut Tally,
         ) -> Result<super::rows::Progress>,
+        mut effects: Option<&mut Vec<u32>>,
     ) -> Result<Answer> {
         let context = Context { schema: &table.schema, writers: &self.writers };
-        let mut summary = WriteSummary::default();
+        let mut tally = Tally::default();
         let mut left = Left::default();
         for run in &routed.runs {
             let mut start = run.start;
@@ -485,11 +579,16 @@ impl Owner {
                 let rows = rows_of(&mut slot, context)?;
                 table.keep_journals(rows)?;
                 let part = &routed.order[start as usize..end as usize];
-                let progress = write(context, rows, part, &mut summary);
+                let progress = write(context, rows, part, &mut tally);
                 self.memory.report(rows);
                 let due = Due::of(rows);
                 drop(slot);
                 let (done, blocked) = progress?;
+                if let Some(effects) = &mut effects {
+                    let is_effect = |row: &&u32| !tally.skipped.contains(row);
+                    effects.extend(part[..done].iter().filter(is_effect));
+                }
+                tally.skipped.clear();
                 start += done as u32;
                 self.keep_up(table, run.partition, due)?;
                 if let Some(writer) = blocked {
@@ -498,7 +597,7 @@ impl Owner {
                 }
             }
         }
-        Ok(left.answer(Output::Summary(summary)))
+        Ok(left.answer(Output::Summary(tally.summary)))
     }
 
     /// Calls `visit` with each partition under its lock; it answers what is in its way.

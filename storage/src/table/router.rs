@@ -2,7 +2,10 @@
 //! Waiting for a writer or for a partition on the move happens here, never at the owner. Who owns
 //! what is the control state's to say; the router keeps the last assignment it was told.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
@@ -10,6 +13,7 @@ use super::{
     codec,
     journal::Feed,
     link::Link,
+    logged::LoggedMark,
     memory::Memory,
     op::{Answer, Op, Output, Request, Run, Status},
     owner::{Holding, Owner},
@@ -22,6 +26,7 @@ use super::{
 use crate::{
     Error, GridConfig, Result,
     cluster::control::{ObjectId, state::Assignment},
+    data_log::DataLog,
     env::Network,
     partition::PartitionId,
 };
@@ -51,6 +56,8 @@ pub(crate) struct Router {
     assignment_changed: (Mutex<()>, Condvar),
     /// Held for a move: one at a time.
     moving: Mutex<()>,
+    /// Where what happens to rows is written down, if anywhere.
+    log: OnceLock<Arc<DataLog>>,
 }
 
 /// Counts the waits of one operation, so that it ends.
@@ -84,7 +91,26 @@ impl Router {
             assignment: RwLock::new(Assignment { version: 0, owners: Arc::new(owners) }),
             assignment_changed: Default::default(),
             moving: Mutex::default(),
+            log: OnceLock::new(),
         })
+    }
+
+    /// From now on what happens to rows is written down.
+    pub(crate) fn log_to(&self, log: &Arc<DataLog>) {
+        self.owners.iter().for_each(|owner| owner.log_to(log));
+        self.writers.log_to(log);
+        assert!(self.log.set(Arc::clone(log)).is_ok(), "there is one data log");
+    }
+
+    /// Where what happens to rows is written down, if anywhere.
+    pub(crate) fn log(&self) -> Option<&Arc<DataLog>> {
+        self.log.get()
+    }
+
+    /// How much of a table's changes was written down.
+    pub(crate) fn logged(&self, id: ObjectId) -> LoggedMark {
+        let marks = self.owners.iter().map(|owner| owner.logged(id));
+        marks.fold(LoggedMark::default(), LoggedMark::and)
     }
 
     /// The owner that each partition of a new grid has.

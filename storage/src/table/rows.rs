@@ -1,7 +1,9 @@
 //! `Rows`: one partition of one table: store, key index and unsettled versions kept in step.
 //! Called under the partition's lock; never waits: who is in the way is answered to the caller.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
+
+use foldhash::fast::FixedState;
 
 use super::{
     handle::{KeyedWrite, RowVersion, WriteMode, WriteSummary},
@@ -51,6 +53,14 @@ pub(crate) enum Step<T> {
     Done(T),
     /// The writer of this id holds the key; nothing was changed for it.
     Blocked(u64),
+}
+
+/// What was done of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) summary: WriteSummary,
+    /// Rows of the batch that changed nothing, since this was last emptied.
+    pub(crate) skipped: HashSet<u32, FixedState>,
 }
 
 /// Rows of a batch, their readers by column and their key hashes.
@@ -174,7 +184,7 @@ impl Rows {
         }
     }
 
-    /// Writes rows `rows` of `source` for a pending writer, counting into `summary`. Rows before
+    /// Writes rows `rows` of `source` for a pending writer, counting into the tally. Rows before
     /// one that is refused or blocked stay (until the writer is aborted). WrongState once the
     /// writer has ended: its settling, which needs the lock too, then leaves nothing behind.
     pub(crate) fn write_run(
@@ -183,7 +193,7 @@ impl Rows {
         cell: &Arc<WriterCell>,
         mode: WriteMode,
         (source, rows): (&Source<'_>, &[u32]),
-        summary: &mut WriteSummary,
+        Tally { summary, skipped }: &mut Tally,
     ) -> Result<Progress> {
         let by = (cell, self.mark_of(cell)?);
         let mut accepted = Vec::with_capacity(rows.len().min(self.store.tail.room()));
@@ -203,7 +213,10 @@ impl Rows {
                         source.readers[context.schema.key()[position]].value(*row as usize)
                     }));
                 }
-                (WriteMode::InsertIgnore, Newest::Live(_)) => summary.skipped += 1,
+                (WriteMode::InsertIgnore, Newest::Live(_)) => {
+                    summary.skipped += 1;
+                    skipped.insert(*row);
+                }
                 _ => {
                     summary.updated += u64::from(matches!(newest, Newest::Live(_)));
                     summary.inserted += u64::from(!matches!(newest, Newest::Live(_)));
@@ -223,7 +236,7 @@ impl Rows {
         cell: &Arc<WriterCell>,
         snapshot: &Snapshot,
         (keys, new, rows): (&Source<'_>, Option<&Source<'_>>, &[u32]),
-        summary: &mut WriteSummary,
+        Tally { summary, skipped }: &mut Tally,
     ) -> Result<Progress> {
         let by = (cell, self.mark_of(cell)?);
         let mut accepted = Vec::new();
@@ -243,6 +256,7 @@ impl Rows {
                 Newest::Live(slot) if self.is_created_for(slot, snapshot) => slot,
                 Newest::Absent(before) if self.is_ended_for(before, snapshot) => {
                     summary.skipped += 1;
+                    skipped.insert(*row);
                     continue;
                 }
                 _ => {

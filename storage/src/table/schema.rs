@@ -1,7 +1,10 @@
 //! `TableSchema`: what the rows of a table look like and how its key is read, worked out once.
 //! Keys meet here in two forms: one integer, or the canonical bytes of all key columns.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, Ordering},
+};
 
 use arrow::{
     array::{ArrayRef, RecordBatch},
@@ -12,7 +15,7 @@ use arrow::{
 use super::handle::KeyedWrite;
 use crate::{
     Datum, Error, Result,
-    cluster::control::TableRecord,
+    cluster::control::{Durability, TableRecord},
     datum,
     partition::hash::{hash_bytes, hash_integer, put_value},
     value::{ColumnReader, Value},
@@ -27,6 +30,8 @@ pub(crate) struct TableSchema {
     key_types: Vec<DataType>,
     /// Whether the key is a single integer, date, time or timestamp.
     is_integer_key: bool,
+    /// A [`Durability`]: the record's, until it is altered.
+    durability: AtomicU8,
 }
 
 /// A key to look for.
@@ -65,7 +70,23 @@ impl TableSchema {
         let key_types: Vec<_> =
             record.key.iter().map(|key| schema.field(*key).data_type().clone()).collect();
         let is_integer_key = matches!(key_types.as_slice(), [only] if is_integer(only));
-        Ok(Self { record, key_types, is_integer_key })
+        let durability = AtomicU8::new(record.durability() as u8);
+        Ok(Self { record, key_types, is_integer_key, durability })
+    }
+
+    /// What an acknowledged write survives.
+    pub(crate) fn durability(&self) -> Durability {
+        Durability::ALL[usize::from(self.durability.load(Ordering::SeqCst))]
+    }
+
+    /// From now on an acknowledged write survives this.
+    pub(crate) fn set_durability(&self, durability: Durability) {
+        self.durability.store(durability as u8, Ordering::SeqCst);
+    }
+
+    /// Whether changes of its rows are written down where there is a data log.
+    pub(crate) fn is_logged(&self) -> bool {
+        self.durability() != Durability::Memory
     }
 
     /// Arrow schema of all columns.

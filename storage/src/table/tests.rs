@@ -21,14 +21,22 @@ mod job_model;
 mod job_writers;
 mod network;
 mod pinned;
+mod recovery;
 
 use super::*;
 use crate::{
-    Datum, Error, Grid, GridConfig, Row, cluster::control::TableRecord, datum::batch_of, env::Env,
+    Datum, Error, Grid, GridConfig, Row,
+    cluster::control::{ObjectId, TableRecord},
+    data_log::JobRun,
+    datum::batch_of,
+    env::Env,
     partition::PartitionId,
 };
 
 const BOTH_WAYS: [u16; 2] = [1, 3];
+
+/// Some execution of some job.
+const RUN: JobRun = JobRun { job: ObjectId(1), execution: 1 };
 
 fn grid(owners: u16) -> Arc<Grid> {
     grid_of(271, owners)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::{
     op::Run,
     router::Router,
+    unsynced::note_unsynced,
     view::{ReadMode, ReadView},
     writer_cell::{Fate, JobTag, WriterCell},
 };
@@ -37,6 +38,9 @@ impl Writer {
         }
         if !self.router.writers().end(&self.cell, true) {
             return Err(ended());
+        }
+        if self.cell.must_sync() {
+            note_unsynced();
         }
         self.settle();
         Ok(())

@@ -3,13 +3,13 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use parking_lot::Mutex;
 
 use super::{op::Run, router::Router};
-use crate::{cluster::control::ObjectId, partition::PartitionId};
+use crate::{cluster::control::ObjectId, data_log::JobRun, log::Lsn, partition::PartitionId};
 
 /// Outcome of a writer that has not ended, and of one that was aborted. Stamps are between.
 const OPEN: u64 = 0;
@@ -25,6 +25,10 @@ pub(crate) struct WriterCell {
     job: Option<JobTag>,
     outcome: AtomicU64,
     published: AtomicU64,
+    /// No record of it in the data log is before this one; 0 while there is none.
+    logged_first: AtomicU64,
+    /// Whether it wrote to a table whose changes are told of when they are on disk.
+    must_sync: AtomicBool,
     /// Where it wrote, so that its end can be settled there; taken by whoever settles.
     pub(crate) touched: Mutex<Touched>,
 }
@@ -32,7 +36,9 @@ pub(crate) struct WriterCell {
 /// Whose writer it is, if a job's.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct JobTag {
-    /// The execution; never 0.
+    /// The execution, as the control state counts them.
+    pub(crate) run: JobRun,
+    /// The execution, as this process counts those of all jobs; never 0.
     pub(crate) execution: u64,
     /// The last snapshot that its sink instance had saved when it began: it is committed with any
     /// later one.
@@ -64,8 +70,31 @@ impl WriterCell {
             job,
             outcome: AtomicU64::new(OPEN),
             published: AtomicU64::new(UNPUBLISHED),
+            logged_first: AtomicU64::new(0),
+            must_sync: AtomicBool::new(false),
             touched: Mutex::default(),
         }
+    }
+
+    /// Its first record is about to be appended to the data log, at `lsn` or later.
+    pub(crate) fn note_logged(&self, lsn: Lsn) {
+        let _first =
+            self.logged_first.compare_exchange(0, lsn.0, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    /// It wrote to a table whose changes are told of when they are on disk.
+    pub(crate) fn note_must_sync(&self) {
+        self.must_sync.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its commit is told of when it is on disk.
+    pub(crate) fn must_sync(&self) -> bool {
+        self.must_sync.load(Ordering::Relaxed)
+    }
+
+    /// Before which no record of it is in the data log; `None` if none is.
+    pub(crate) fn logged_first(&self) -> Option<Lsn> {
+        Some(Lsn(self.logged_first.load(Ordering::SeqCst))).filter(|first| first.0 > 0)
     }
 
     /// Its id in operations.

@@ -14,7 +14,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -28,7 +28,11 @@ use super::{
     view::{ReadMode, ReadView, Snapshot},
     writer_cell::{Fate, JobTag, WriterCell},
 };
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    data_log::{DataLog, JobRun},
+    log::Lsn,
+};
 
 /// How long a statement waits for another pending writer before it fails with Conflict: longer
 /// than any statement of ours holds a key, short enough for two that wait for each other; and two
@@ -48,6 +52,8 @@ pub(crate) struct Writers {
     /// The smallest stamp of a registered view, `u64::MAX` without one. Written under the lock.
     view_oldest: AtomicU64,
     state: Mutex<State>,
+    /// Where their ends are written down, if anywhere.
+    log: OnceLock<Arc<DataLog>>,
     /// Notified whenever a writer is published or ends.
     flipped: Condvar,
 }
@@ -89,6 +95,7 @@ impl Writers {
             generation_last: Arc::default(),
             view_oldest: AtomicU64::new(u64::MAX),
             state: Mutex::default(),
+            log: OnceLock::new(),
             flipped: Condvar::new(),
         })
     }
@@ -96,6 +103,22 @@ impl Writers {
     /// The counter of chunk generations that all partitions share.
     pub(crate) fn generation_last(&self) -> &Arc<AtomicU64> {
         &self.generation_last
+    }
+
+    /// From now on ends are written down.
+    pub(crate) fn log_to(&self, log: &Arc<DataLog>) {
+        assert!(self.log.set(Arc::clone(log)).is_ok(), "there is one data log");
+    }
+
+    /// The newest record of the data log, and which writers with records up to it are undecided, by
+    /// their first: a view taken afterwards shows what all other records up to it say.
+    pub(crate) fn log_position(&self) -> Option<(Lsn, Vec<(Lsn, u64)>)> {
+        let log = self.log.get()?;
+        let state = self.state.lock();
+        let newest = log.newest();
+        let open = state.cells.values().filter(|cell| cell.is_open());
+        let logged = open.filter_map(|cell| Some((cell.logged_first()?, cell.id())));
+        Some((newest, logged.collect()))
     }
 
     /// The cell of a new pending writer.
@@ -234,23 +257,34 @@ impl Writers {
         if cell.fate() != Fate::Pending {
             return false;
         }
+        if let Some(log) = self.log.get() {
+            log.end(cell, is_commit);
+        }
         cell.end(is_commit.then(|| self.draw_stamp()));
         self.ended(&mut state, &[cell.id()]);
         true
     }
 
-    /// Ends those of `cells` that have not ended, all at one stamp.
-    pub(crate) fn end_all<'a>(
+    /// Ends those of an execution's `cells` that have not ended, all at one stamp: committed by a
+    /// snapshot or, without one, aborted.
+    pub(crate) fn end_job<'a>(
         &self,
         cells: impl IntoIterator<Item = &'a Arc<WriterCell>>,
-        is_commit: bool,
+        run: JobRun,
+        snapshot: Option<u64>,
     ) {
         let mut state = self.state.lock();
         let mut open = cells.into_iter().filter(|cell| cell.is_open()).peekable();
         if open.peek().is_none() {
             return;
         }
-        let stamp = is_commit.then(|| self.draw_stamp());
+        if let Some(log) = self.log.get() {
+            match snapshot {
+                Some(snapshot) => log.commit_job(run, snapshot),
+                None => log.abort_job(run),
+            }
+        }
+        let stamp = snapshot.map(|_| self.draw_stamp());
         let mut ended = Vec::new();
         for cell in open {
             cell.end(stamp);

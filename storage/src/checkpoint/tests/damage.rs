@@ -136,7 +136,7 @@ fn files_in_the_place_of_others_are_found() {
     let foreign = |site: &Site, cluster, lsn| {
         let disk = SimDisk::new(1, [FOLDER]);
         let store = store_on(&disk, cluster);
-        store.write(&site.table, &site.view(), &position(lsn)).unwrap();
+        store.write(&site.table, &site.view(), &position(lsn), || Ok(())).unwrap();
         disk
     };
     let manifest = folder(&disk).join(manifest::NAME);

@@ -57,6 +57,13 @@ pub enum Command {
         /// The table that comes, with its id.
         record: TableRecord,
     },
+    /// Puts other options in the place of a table's.
+    SetTableOptions {
+        /// The table.
+        id: ObjectId,
+        /// All of them.
+        options: BTreeMap<String, String>,
+    },
     /// Adds a job.
     CreateJob(JobRecord),
     /// Changes a job's status; refused (WrongState) if the transition is not one of the life cycle.

@@ -11,8 +11,8 @@ pub mod state;
 pub use command::Command;
 pub use exports::{ExportRecord, ExportRequest};
 pub use records::{
-    ColumnRecord, JobError, JobRecord, JobStatus, MappingRecord, ObjectId, ObjectName, TableRecord,
-    ViewRecord,
+    ColumnRecord, Durability, JobError, JobRecord, JobStatus, MappingRecord, ObjectId, ObjectName,
+    TableRecord, ViewRecord,
 };
 pub use snapshots::{JobSnapshots, OperatorState, SnapshotCommand, SnapshotRecord};
 pub use state::{Control, ControlState};

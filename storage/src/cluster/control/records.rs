@@ -59,6 +59,18 @@ pub struct TableRecord {
     pub options: BTreeMap<String, String>,
 }
 
+/// What an acknowledged write to a table survives, where there is a data directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// The process, and the machine.
+    #[default]
+    Fsync,
+    /// The same, after 100 ms.
+    Relaxed,
+    /// Neither: after a restart the table is there, and empty.
+    Memory,
+}
+
 /// A mapping: a name bound to an external source or sink.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MappingRecord {
@@ -252,6 +264,36 @@ impl TableRecord {
             columns,
             options: BTreeMap::new(),
         }
+    }
+}
+
+impl TableRecord {
+    /// What an acknowledged write to it survives.
+    pub fn durability(&self) -> Durability {
+        let word = self.options.get(Durability::OPTION).map(String::as_str);
+        word.and_then(Durability::of).unwrap_or_default()
+    }
+}
+
+impl Durability {
+    /// The option of a table that says it.
+    pub const OPTION: &str = "durability";
+
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Fsync, Self::Relaxed, Self::Memory];
+
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Durability::Fsync => "fsync",
+            Durability::Relaxed => "relaxed",
+            Durability::Memory => "memory",
+        }
+    }
+
+    /// The one of that word.
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|durability| durability.word() == word)
     }
 }
 

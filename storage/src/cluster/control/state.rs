@@ -109,6 +109,10 @@ impl ControlState {
             Command::ReplaceTable { replaced, record } => {
                 (self.replace_table(*replaced, record)?, true)
             }
+            Command::SetTableOptions { id, options } => {
+                self.set_table_options(*id, options)?;
+                (*id, true)
+            }
             Command::CreateJob(record) => (self.create_job(record)?, false),
             Command::SetJobStatus { id, status, at, error } => {
                 self.set_job_status(*id, *status, *at, error.as_ref())?;
@@ -193,6 +197,20 @@ impl ControlState {
             }
             _ => Err(not_found("table", record.name.name.clone())),
         }
+    }
+
+    fn set_table_options(
+        &mut self,
+        id: ObjectId,
+        options: &BTreeMap<String, String>,
+    ) -> Result<()> {
+        let found = self.relations.values_mut().find_map(|relation| match relation {
+            Relation::Table(record) if record.id == id => Some(record),
+            _ => None,
+        });
+        let record = found.ok_or_else(|| not_found("table", id.0.to_string()))?;
+        Arc::make_mut(record).options.clone_from(options);
+        Ok(())
     }
 
     fn drop_relation(&mut self, kind: &'static str, name: &ObjectName) -> Result<ObjectId> {

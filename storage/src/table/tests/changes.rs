@@ -191,7 +191,7 @@ fn what_a_job_publishes_is_told_when_a_snapshot_commits_it() {
         let grid = grid(owners);
         let table = table(&grid);
         put(&table, WriteMode::Insert, 1, "old").unwrap();
-        let job = grid.job_writers("j");
+        let job = grid.job_writers("j", RUN);
         let publish = |rows: &[(i64, &str)]| {
             let writer = job.begin(0);
             table.write_batch(&writer, WriteMode::Upsert, &batch(rows)).unwrap();

@@ -165,7 +165,7 @@ impl Trial {
         let grid = grid_in(env, partition_count, owners);
         let table = table(&grid);
         let jobs = (0..2).map(|_| Job {
-            writers: grid.job_writers("j"),
+            writers: grid.job_writers("j", RUN),
             execution: 0,
             saved: 0,
             committed: 0,
@@ -328,7 +328,7 @@ impl Trial {
         if self.chance(2) {
             self.jobs[job].writers.abort();
         }
-        let writers = self.grid.job_writers("j");
+        let writers = self.grid.job_writers("j", RUN);
         // Writers of the old execution may outlive it, and end with nothing.
         let old = std::mem::take(&mut self.jobs[job].open);
         let job = &mut self.jobs[job];

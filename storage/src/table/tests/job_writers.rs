@@ -58,7 +58,7 @@ fn what_a_job_publishes_is_provisional_until_a_snapshot_covers_it() {
         let grid = grid(owners);
         let table = table(&grid);
         put(&table, WriteMode::Insert, 1, "old").unwrap();
-        let job = grid.job_writers("j");
+        let job = grid.job_writers("j", RUN);
         let before = grid.read_view();
         let writer = job.begin(0);
         table.write_batch(&writer, WriteMode::Upsert, &batch(&[(1, "a"), (2, "b")])).unwrap();
@@ -98,7 +98,7 @@ fn an_aborted_execution_leaves_the_rows_of_its_last_snapshot() {
                 let table = table(&grid);
                 put(&table, WriteMode::Insert, 1, "old").unwrap();
                 put(&table, WriteMode::Insert, 2, "old").unwrap();
-                let job = grid.job_writers("j");
+                let job = grid.job_writers("j", RUN);
                 publish(&job, &table, 0, 1, "w0");
                 publish_delete(&job, &table, 0, 2);
                 publish(&job, &table, 1, 1, "w1");
@@ -143,7 +143,7 @@ fn an_aborted_execution_leaves_the_rows_of_its_last_snapshot() {
 fn a_writer_that_is_dropped_leaves_what_was_published_before() {
     let grid = grid(1);
     let table = table(&grid);
-    let job = grid.job_writers("j");
+    let job = grid.job_writers("j", RUN);
     publish(&job, &table, 0, 1, "a");
     let writer = job.begin(0);
     table.write_batch(&writer, WriteMode::Upsert, &batch(&[(1, "b"), (2, "b")])).unwrap();
@@ -161,7 +161,7 @@ fn a_job_meets_the_rows_that_it_wrote_before() {
         let grid = grid(owners);
         let table = table(&grid);
         put(&table, WriteMode::Insert, 1, "old").unwrap();
-        let job = grid.job_writers("j");
+        let job = grid.job_writers("j", RUN);
         publish(&job, &table, 0, 2, "b");
         publish_delete(&job, &table, 0, 1);
         let writer = job.begin(1);
@@ -188,7 +188,7 @@ fn a_job_meets_the_rows_that_it_wrote_before() {
 fn a_job_waits_for_its_own_writers_that_are_pending_or_committed_later() {
     let grid = grid(1);
     let table = table(&grid);
-    let job = grid.job_writers("j");
+    let job = grid.job_writers("j", RUN);
     let upsert = |writer: &Writer| {
         let write = || table.write_batch(writer, WriteMode::Upsert, &batch(&[(1, "b")]));
         without_waiting(write).map(drop)
@@ -217,7 +217,7 @@ fn a_key_of_a_job_is_waited_for_by_everybody_else() {
     let grid = grid(1);
     let table = table(&grid);
     put(&table, WriteMode::Insert, 1, "old").unwrap();
-    let (job, other) = (grid.job_writers("j"), grid.job_writers("other"));
+    let (job, other) = (grid.job_writers("j", RUN), grid.job_writers("other", RUN));
     publish(&job, &table, 0, 1, "a");
     let at_once = without_waiting(|| put(&table, WriteMode::Upsert, 1, "b"));
     assert!(matches!(at_once, Err(Error::Conflict)));
@@ -246,7 +246,7 @@ fn a_key_of_a_job_is_waited_for_by_everybody_else() {
 fn what_comes_after_its_snapshot_or_an_abort_is_refused() {
     let grid = grid(1);
     let table = table(&grid);
-    let job = grid.job_writers("orders");
+    let job = grid.job_writers("orders", RUN);
     let late = job.begin(0);
     table.write_batch(&late, WriteMode::Upsert, &batch(&[(1, "a")])).unwrap();
     job.commit(1).unwrap();
@@ -256,7 +256,7 @@ fn what_comes_after_its_snapshot_or_an_abort_is_refused() {
         "job \"orders\": a snapshot was committed before all it covers was published"
     );
     assert_eq!(both(&grid, &table, 1), values(["", ""]));
-    let stranger = grid.job_writers("other").begin(1);
+    let stranger = grid.job_writers("other", RUN).begin(1);
     assert!(matches!(job.publish(stranger), Err(Error::WrongState(_))));
     let open = job.begin(1);
     job.abort();
@@ -274,7 +274,7 @@ fn what_comes_after_its_snapshot_or_an_abort_is_refused() {
 fn a_dropped_table_stops_no_job() {
     let grid = grid(1);
     let table = table(&grid);
-    let job = grid.job_writers("j");
+    let job = grid.job_writers("j", RUN);
     publish(&job, &table, 0, 1, "a");
     let name = table.record().name.clone();
     let drop_of = crate::cluster::control::Command::DropRelation { kind: "table", name };
@@ -287,7 +287,7 @@ fn a_dropped_table_stops_no_job() {
 fn rows_overwritten_between_two_snapshots_take_no_memory() {
     let grid = grid_of(1, 1);
     let table = table(&grid);
-    let job = grid.job_writers("j");
+    let job = grid.job_writers("j", RUN);
     let keys: Vec<_> = (0..100).collect();
     let publish_all = |text: &str| {
         let rows: Vec<_> = keys.iter().map(|key| (*key, text)).collect();
@@ -320,7 +320,7 @@ fn sinks_publish_and_readers_read_while_snapshots_commit() {
     for owners in BOTH_WAYS {
         let grid = grid_of(5, owners);
         let table = table(&grid);
-        let job = grid.job_writers("j");
+        let job = grid.job_writers("j", RUN);
         let is_over = AtomicBool::new(false);
         // Each flush writes one text to all keys of its sink: no reader sees two in one sink.
         let one_text_each = |rows: BTreeMap<i64, String>| {
@@ -381,7 +381,7 @@ fn an_abort_leaves_nothing_of_a_sink_that_writes_at_that_moment() {
         let grid = grid(owners);
         let table = table(&grid);
         for round in 0..20 {
-            let job = grid.job_writers("j");
+            let job = grid.job_writers("j", RUN);
             let published = std::sync::atomic::AtomicU32::new(0);
             std::thread::scope(|scope| {
                 for sink in 0..2 {

@@ -1,0 +1,244 @@
+//! What a record of the data log says, and its bytes: postcard, around Arrow IPC where there are many
+//! rows. What does not fit into one record of the log is several, one behind the other.
+
+use std::borrow::Cow;
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Datum, Error, Result, Row,
+    cluster::control::ObjectId,
+    datum::{batch_from_ipc, batch_of, batch_to_ipc, datum_at},
+    log::RECORD_BYTES_MAX,
+    partition::PartitionId,
+};
+
+/// Rows up to which a batch is written value by value: an Arrow stream says its schema first.
+const FEW_ROWS: usize = 16;
+
+/// Bytes of rows in one record, about: a reader of the log holds a few of them at once.
+const ROWS_BYTES: usize = RECORD_BYTES_MAX / 2;
+
+/// Says that a record goes on in the next one.
+const MORE: u8 = 1;
+/// Says that it ends here.
+const LAST: u8 = 0;
+
+/// One thing that happened to the rows of this member: an effect, not a wish. To apply it again, or
+/// over rows that have it already, is to apply it once.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Record<'a> {
+    /// The member began to serve. What no record before this one has decided is undone.
+    Start,
+    /// A row was written, and committed at once.
+    Put { table: ObjectId, row: Cow<'a, [Datum]> },
+    /// A row was removed, and that committed at once.
+    Delete { table: ObjectId, key: Cow<'a, [Datum]> },
+    /// All rows of a partition were removed.
+    Truncate { table: ObjectId, partition: PartitionId },
+    /// A writer wrote these rows, or removed those with these keys; decided by a later record.
+    Rows { author: Author, table: ObjectId, is_removal: bool, rows: Rows },
+    /// A writer was committed: its rows count from here on.
+    Commit { writer: u64 },
+    /// A writer was undone.
+    Abort { writer: u64 },
+    /// A snapshot of a job was committed, and with it the writers begun after older ones.
+    CommitJob { run: JobRun, snapshot: u64 },
+    /// What an execution of a job wrote, and no snapshot covers, was undone.
+    AbortJob { run: JobRun },
+}
+
+/// One execution of a job, as the control state counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct JobRun {
+    /// The job.
+    pub job: ObjectId,
+    /// Which of its executions.
+    pub execution: u64,
+}
+
+/// Whose rows they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Author {
+    /// A statement's or a block's; counted anew by each [`Record::Start`].
+    Writer(u64),
+    /// A job's, begun after snapshot `after` of this execution.
+    Job { writer: u64, run: JobRun, after: u64 },
+}
+
+/// Rows of all columns, or keys.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Rows {
+    /// Value by value.
+    Few(Vec<Row>),
+    /// As an Arrow IPC stream.
+    Many(Vec<u8>),
+}
+
+impl Author {
+    /// The writer's id.
+    pub(crate) fn writer(&self) -> u64 {
+        match self {
+            Author::Writer(writer) | Author::Job { writer, .. } => *writer,
+        }
+    }
+}
+
+impl Record<'_> {
+    /// Puts it behind `bytes` as one record of the log.
+    pub(super) fn put(&self, mut bytes: Vec<u8>) -> Vec<u8> {
+        bytes.push(LAST);
+        postcard::to_extend(self, bytes).expect("numbers, texts and bytes can be written")
+    }
+
+    /// Its bytes as records of the log: one, or several that belong together.
+    pub(super) fn pieces(&self) -> Vec<Vec<u8>> {
+        let whole = self.put(Vec::new());
+        if whole.len() <= RECORD_BYTES_MAX {
+            return vec![whole];
+        }
+        let parts = whole[1..].chunks(RECORD_BYTES_MAX - 1);
+        let count = parts.len();
+        let piece = |(number, part): (usize, &[u8])| {
+            let mark = if number + 1 == count { LAST } else { MORE };
+            [&[mark], part].concat()
+        };
+        parts.enumerate().map(piece).collect()
+    }
+}
+
+/// Puts the records back together out of those of the log.
+#[derive(Debug, Default)]
+pub(crate) struct Joiner {
+    begun: Vec<u8>,
+}
+
+impl Joiner {
+    /// The record that ends with this piece, if one does.
+    pub(crate) fn push(&mut self, piece: &[u8]) -> Result<Option<Record<'static>>> {
+        let Some((mark, part)) = piece.split_first() else {
+            return Err(Error::Damaged("a record of the data log is empty".to_owned()));
+        };
+        let record = |bytes: &[u8]| postcard::from_bytes(bytes).map_err(unreadable);
+        match (*mark, self.begun.is_empty()) {
+            (LAST, true) => record(part).map(Some),
+            (LAST, false) => {
+                self.begun.extend_from_slice(part);
+                record(&std::mem::take(&mut self.begun)).map(Some)
+            }
+            (MORE, _) => {
+                self.begun.extend_from_slice(part);
+                Ok(None)
+            }
+            (other, _) => {
+                let text = format!("a record of the data log begins with {other}");
+                Err(Error::Damaged(text))
+            }
+        }
+    }
+}
+
+impl Rows {
+    /// The rows of a batch, in as many parts as go well into records.
+    pub(super) fn of(batch: &RecordBatch) -> Result<Vec<Self>> {
+        if batch.num_rows() <= FEW_ROWS {
+            let row = |row: usize| {
+                batch.columns().iter().map(|column| datum_at(column, row)).collect::<Result<Row>>()
+            };
+            return Ok(vec![Rows::Few((0..batch.num_rows()).map(row).collect::<Result<_>>()?)]);
+        }
+        let bytes = batch.columns().iter().map(|column| {
+            let whole = column.to_data().get_slice_memory_size();
+            whole.unwrap_or_else(|_| column.get_array_memory_size())
+        });
+        let parts = bytes.sum::<usize>().div_ceil(ROWS_BYTES).max(1);
+        let length = batch.num_rows().div_ceil(parts);
+        let starts = (0..batch.num_rows()).step_by(length);
+        let part = |start: usize| {
+            let rows = batch.slice(start, length.min(batch.num_rows() - start));
+            batch_to_ipc(&rows).map(Rows::Many)
+        };
+        starts.map(part).collect()
+    }
+
+    /// The rows as a batch of `schema`. Damaged if they do not fit it.
+    pub(crate) fn batch(&self, schema: &SchemaRef) -> Result<RecordBatch> {
+        match self {
+            Rows::Few(rows) => batch_of(rows, schema),
+            Rows::Many(bytes) => {
+                let batch = batch_from_ipc(bytes)?;
+                let types = |schema: &SchemaRef| {
+                    let fields = schema.fields().iter();
+                    fields.map(|field| field.data_type().clone()).collect::<Vec<_>>()
+                };
+                match types(&batch.schema()) == types(schema) {
+                    true => Ok(batch),
+                    false => {
+                        Err(Error::Damaged("rows of the data log have other types".to_owned()))
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn unreadable(error: postcard::Error) -> Error {
+    Error::Damaged(format!("a record of the data log cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::{
+        array::{Int64Array, StringArray},
+        datatypes::{DataType, Field, Schema},
+    };
+
+    use super::*;
+
+    fn read(pieces: &[Vec<u8>]) -> Vec<Record<'static>> {
+        let mut joiner = Joiner::default();
+        pieces.iter().filter_map(|piece| joiner.push(piece).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_record_comes_back_whole_whatever_its_size() {
+        for bytes in [0, 1, RECORD_BYTES_MAX - 16, RECORD_BYTES_MAX, 3 * RECORD_BYTES_MAX + 5] {
+            let row = vec![Datum::Int(1), Datum::Text("x".repeat(bytes))];
+            let record = Record::Put { table: ObjectId(7), row: row.into() };
+            let pieces = record.pieces();
+            assert!(pieces.iter().all(|piece| piece.len() <= RECORD_BYTES_MAX));
+            assert_eq!(pieces.len() > 1, bytes >= RECORD_BYTES_MAX, "{bytes}");
+            assert_eq!(read(&pieces), [record]);
+        }
+    }
+
+    #[test]
+    fn rows_come_back_in_order_from_parts_that_fit_into_records() {
+        let names = [("k", DataType::Int64), ("text", DataType::Utf8)];
+        let fields = names.map(|(name, data_type)| Field::new(name, data_type, true));
+        let schema = Arc::new(Schema::new(fields.to_vec()));
+        for (rows, width) in [(1, 3), (FEW_ROWS, 3), (FEW_ROWS + 1, 3), (4000, 1000)] {
+            let keys = Int64Array::from_iter_values(0..rows as i64);
+            let texts = StringArray::from_iter_values((0..rows).map(|row| {
+                let text = row.to_string();
+                text.repeat(width)
+            }));
+            let columns = vec![Arc::new(keys) as _, Arc::new(texts) as _];
+            let batch = RecordBatch::try_new(Arc::clone(&schema), columns).unwrap();
+            let parts = Rows::of(&batch).unwrap();
+            assert_eq!(parts.len() > 1, width == 1000);
+            let back: Vec<_> = parts.iter().map(|part| part.batch(&schema).unwrap()).collect();
+            assert_eq!(arrow::compute::concat_batches(&schema, &back).unwrap(), batch);
+        }
+    }
+
+    #[test]
+    fn what_is_no_record_is_named_as_damage() {
+        for piece in [&[][..], &[7], &[LAST], &[LAST, 255, 255]] {
+            assert!(matches!(Joiner::default().push(piece), Err(Error::Damaged(_))), "{piece:?}");
+        }
+    }
+}
