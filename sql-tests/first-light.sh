@@ -41,7 +41,7 @@ python=$venv/bin/python
 "$kafka" topic trades 4 >/dev/null
 say "broker on $bootstrap"
 
-"$TIDEWATER" --listen 127.0.0.1:0 >"$work/ready" 2>"$work/log" &
+"$TIDEWATER" --data-dir "$work/data" --listen 127.0.0.1:0 >"$work/ready" 2>"$work/log" &
 server_pid=$!
 for _ in $(seq 100); do [ -s "$work/ready" ] && break; sleep 0.05; done
 port=$(sed -n 's/^ready on 127.0.0.1:\([0-9]*\)$/\1/p' "$work/ready")

@@ -41,7 +41,7 @@ if [ -z "${TIDEWATER:-}" ]; then
 fi
 broker start
 broker publish numbers 0 0
-"$TIDEWATER" --listen "127.0.0.1:$port" >"$work/server" 2>&1 &
+"$TIDEWATER" --data-dir "$work/data" --listen "127.0.0.1:$port" >"$work/server" 2>&1 &
 server=$!
 wait_for 1 "SELECT 1"
 

@@ -37,7 +37,7 @@ impl Tidewater {
         };
         let begin = now();
         let mut child = command
-            .args(["--listen", "127.0.0.1:0"])
+            .args(["--in-memory", "--listen", "127.0.0.1:0"])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -12,8 +12,8 @@ use clap::{Parser, Subcommand};
     version,
     max_term_width = 100,
     about = "A SQL streaming database server that PostgreSQL clients talk to.\n\n\
-        Tables live in memory, partitioned by key; continuous queries over Kafka and generators\n\
-        run as jobs. Connect with psql, or any PostgreSQL driver, as any user to any database.",
+        Tables live in memory, partitioned by key, and on disk; continuous queries over Kafka and\n\
+        generators run as jobs. Connect with psql, or any PostgreSQL driver, as any user to any database.",
     long_about = None,
     after_help = "Every option is also read from the environment, as TIDEWATER_LISTEN and so on; \
         TIDEWATER_LOG=info says more on stderr.\n\n\
@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(long, env = "TIDEWATER_LISTEN", hide_env = true, value_name = "ADDRESS", global = true)]
     pub listen: Option<SocketAddr>,
 
-    /// Keep everything in memory; this is the default until tables can be stored on disk
+    /// Keep everything in memory alone, and lose it when the server stops
     #[arg(
         long,
         env = "TIDEWATER_IN_MEMORY",
@@ -38,7 +38,7 @@ pub struct Args {
     )]
     pub in_memory: bool,
 
-    /// Directory for tables on disk (not built yet: the server refuses to start with it)
+    /// Directory to keep everything in [default: tidewater-data, made if it is not there]
     #[arg(long, env = "TIDEWATER_DATA_DIR", hide_env = true, value_name = "DIR", global = true)]
     pub data_dir: Option<PathBuf>,
 

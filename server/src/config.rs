@@ -29,6 +29,10 @@ const WRITE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
 /// Items a queue between two tasklets holds.
 const QUEUE_CAPACITY_DEFAULT: usize = 1024;
 
+/// Where everything is kept unless the command line or the config file says otherwise, seen from
+/// the folder the server is started in.
+const DATA_DIR_DEFAULT: &str = "tidewater-data";
+
 /// Bytes of a config file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -52,6 +56,8 @@ pub struct ServerConfig {
     /// Bytes the state and the queues of a job or streaming query may take, unless it says
     /// otherwise itself (`maxMemory`).
     pub job_memory_max: usize,
+    /// Folder in which everything is kept; `None` keeps it in memory alone.
+    pub data_dir: Option<PathBuf>,
     /// Folder that mappings of type File may read and write beneath, absolute; `None` refuses them.
     pub file_root: Option<PathBuf>,
     /// Clients served at once.
@@ -91,6 +97,8 @@ struct File {
     table_memory_mb: Option<usize>,
     query_memory_mb: Option<usize>,
     job_memory_mb: Option<usize>,
+    data_dir: Option<PathBuf>,
+    in_memory: Option<bool>,
     file_root: Option<PathBuf>,
     max_connections: Option<usize>,
     write_timeout_s: Option<u64>,
@@ -109,6 +117,7 @@ impl Default for ServerConfig {
             table_memory_max: usize::MAX,
             query_memory_max: QUERY_MEMORY_DEFAULT,
             job_memory_max: JOB_MEMORY_DEFAULT,
+            data_dir: None,
             file_root: None,
             connection_max: CONNECTIONS_DEFAULT,
             write_timeout: WRITE_TIMEOUT_DEFAULT,
@@ -125,21 +134,18 @@ pub fn core_count() -> usize {
 impl ServerConfig {
     /// The configuration of a command line and the file it names.
     pub fn from_args(args: &Args) -> Result<Self, ConfigError> {
-        if args.data_dir.is_some() {
-            return Err(ConfigError::Invalid(
-                "--data-dir is not built yet: this version keeps all tables in memory and loses \
-                 them when it stops; start it without --data-dir (or with --in-memory)"
-                    .to_owned(),
-            ));
-        }
         let file = args.config.as_deref().map(File::read).transpose()?.unwrap_or_default();
         let default = Self::default();
         let failpoints = file.failpoint.as_deref().map_or(Ok(Vec::new()), failpoints)?;
         let bytes = |given: Option<usize>, file: Option<usize>, default: usize| {
             given.or(file).map_or(default, |mb| mb.saturating_mul(1 << 20))
         };
+        let in_memory = args.in_memory || (args.data_dir.is_none() && file.in_memory == Some(true));
+        let data_dir = args.data_dir.as_ref().or(file.data_dir.as_ref());
+        let data_dir = data_dir.cloned().unwrap_or_else(|| PathBuf::from(DATA_DIR_DEFAULT));
         let file_root = args.file_root.as_ref().or(file.file_root.as_ref());
         let config = Self {
+            data_dir: (!in_memory).then_some(data_dir),
             file_root: file_root.map(|root| absolute(root)).transpose()?,
             listen: args.listen.or(file.listen).unwrap_or(default.listen),
             worker_count: args.workers.or(file.workers).unwrap_or(default.worker_count),
@@ -299,9 +305,22 @@ mod tests {
     }
 
     #[test]
-    fn other_addresses_and_disks_are_refused_with_the_way_out() {
+    fn other_addresses_are_refused_with_the_way_out() {
         assert!(config(&["--listen", "0.0.0.0:5433"]).unwrap_err().contains("loopback"));
-        assert!(config(&["--data-dir", "d"]).unwrap_err().contains("--in-memory"));
         assert!(config(&["--listen", "[::1]:0", "--in-memory"]).is_ok());
+    }
+
+    #[test]
+    fn everything_is_kept_in_a_folder_unless_told_otherwise() {
+        let folder = |config: Result<ServerConfig, String>| config.unwrap().data_dir;
+        assert_eq!(folder(config(&[])), Some(PathBuf::from(DATA_DIR_DEFAULT)));
+        assert_eq!(folder(config(&["--data-dir", "d"])), Some(PathBuf::from("d")));
+        assert_eq!(folder(config(&["--in-memory"])), None);
+        assert_eq!(folder(with_file("in_memory = true\n", &[])), None);
+        assert_eq!(folder(with_file("data_dir = \"e\"\n", &[])), Some(PathBuf::from("e")));
+        let file = "in_memory = true\n";
+        assert_eq!(folder(with_file(file, &["--data-dir", "d"])), Some(PathBuf::from("d")));
+        assert_eq!(folder(with_file("data_dir = \"e\"\n", &["--in-memory"])), None);
+        assert!(config(&["--in-memory", "--data-dir", "d"]).is_err());
     }
 }

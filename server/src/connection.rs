@@ -18,7 +18,10 @@ use std::{
 
 use futures::FutureExt;
 use planner::{Error, Planner, Result};
-use storage::table::stoppable;
+use storage::{
+    data_log::DataLog,
+    table::{stoppable, take_unsynced},
+};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +54,8 @@ pub struct Shared {
     pub pool: QueryPool,
     /// Who is connected.
     pub directory: Arc<Directory>,
+    /// What is on disk; `None` if everything is in memory.
+    pub log: Option<Arc<DataLog>>,
     /// Ends all connections.
     pub shutdown: CancellationToken,
     /// How long a client may take none of what is sent to it.
@@ -302,7 +307,13 @@ impl Connection {
         let shared = Arc::clone(&self.shared);
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
-        let run = shared.pool.run(session, move |session| stoppable(&told, || work(session)));
+        let unsynced = Arc::new(AtomicBool::new(false));
+        let noted = Arc::clone(&unsynced);
+        let run = shared.pool.run(session, move |session| {
+            let result = stoppable(&told, || work(session));
+            noted.store(take_unsynced(), Ordering::Relaxed);
+            result
+        });
         tokio::pin!(run);
         let (first, interrupt) = tokio::select! {
             biased;
@@ -329,10 +340,18 @@ impl Connection {
             (None, None) => run.await,
         };
         self.session.planner = session;
+        self.tell_when_durable(unsynced.load(Ordering::Relaxed));
         match (result, interrupt) {
             (Ok(answer), _) => Ok(answer),
             (Err(_), Some(interrupt)) => Err(interrupt.into()),
             (Err(error), None) => Err(Failure::Statement(error)),
+        }
+    }
+
+    /// Holds back all answers until what was done is on disk, if something was that must be.
+    pub fn tell_when_durable(&mut self, is_unsynced: bool) {
+        if is_unsynced && let Some(log) = &self.shared.log {
+            self.outbound.hold_back(log);
         }
     }
 

@@ -14,6 +14,7 @@ pub mod copy;
 pub mod cursor;
 pub mod demo;
 pub mod directory;
+pub mod durability;
 pub mod execute;
 pub mod maintenance;
 pub mod pool;
@@ -31,11 +32,15 @@ pub use config::ServerConfig;
 pub use server::{RunningServer, Server};
 
 /// What the terminal shows at the start.
-pub fn banner(address: std::net::SocketAddr) -> String {
-    let (host, port) = (address.ip(), address.port());
+pub fn banner(running: &RunningServer) -> String {
+    let (host, port) = (running.address().ip(), running.address().port());
+    let kept = match running.data_dir() {
+        Some(folder) => format!("everything is kept in {}", folder.display()),
+        None => "everything is in memory and is lost when it stops".to_owned(),
+    };
     format!(
         "Tidewater {version}: a streaming SQL server that speaks PostgreSQL\n\
-         everything is in memory and is lost when it stops\n\n    \
+         {kept}\n\n    \
          psql -h {host} -p {port}\n\n\
          any user, any database, no password; Ctrl-C stops the server\n",
         version = env!("CARGO_PKG_VERSION")

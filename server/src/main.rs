@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Parser;
-use tidewater::{Args, Command, Server, ServerConfig};
+use tidewater::{Args, Command, Server, ServerConfig, shutdown::End};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -16,6 +16,8 @@ fn main() -> ExitCode {
     tidewater::allocator::configure();
     let args = Args::parse();
     let filter = EnvFilter::try_from_env("TIDEWATER_LOG").unwrap_or_else(|_| "warn".into());
+    // It tells each step of an agreement of one.
+    let filter = filter.add_directive("openraft=error".parse().expect("it is one"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -35,7 +37,7 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     let config = ServerConfig::from_args(args)?;
     let running = Server::start(config)?;
     let address = running.address();
-    say(format_args!("{}", tidewater::banner(address)));
+    say(format_args!("{}", tidewater::banner(&running)));
     let mut stdout = std::io::stdout();
     // Whoever started us may have stopped listening; the clients have not.
     if let Err(error) = writeln!(stdout, "ready on {address}").and_then(|()| stdout.flush()) {
@@ -51,10 +53,13 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         };
         std::thread::Builder::new().name("demo".to_owned()).spawn(show)?;
     }
-    let signal = tidewater::shutdown::wait()?;
-    say(format_args!("\n{signal}: stopping\n"));
+    let end = tidewater::shutdown::wait(running.broken())?;
+    say(format_args!("\n{end}: stopping\n"));
     running.stop();
-    Ok(())
+    match end {
+        End::Signal(_) => Ok(()),
+        End::Broken => Err("the disk failed: what was not acknowledged may be lost".into()),
+    }
 }
 
 /// Tells the terminal, if there still is one: `eprint!` would panic without.

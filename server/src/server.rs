@@ -1,7 +1,12 @@
 //! The server as a library: builds grid, engine, jobs and planner, opens the port, and takes all
 //! of it down in the opposite order. The binary is one caller, a Rust program or test another.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use planner::{Planner, planner::PlannerParts, planner::SessionDirectory};
 use runtime::{
@@ -23,6 +28,7 @@ use crate::{
     config::{ConfigError, ServerConfig, core_count},
     connection::Shared,
     directory::Directory,
+    durability::Durability,
     maintenance::Maintenance,
     pool::QueryPool,
     wire::startup,
@@ -76,6 +82,11 @@ pub struct RunningServer {
     shared: Option<Arc<Shared>>,
     jobs: Arc<Jobs>,
     _maintenance: Maintenance,
+    /// Ends last: what is done until then is kept.
+    durability: Option<Durability>,
+    data_dir: Option<PathBuf>,
+    /// Cancelled when the disk fails.
+    broken: CancellationToken,
 }
 
 impl Server {
@@ -85,9 +96,17 @@ impl Server {
         let grid_config = GridConfig {
             simulated_owners: config.simulated_owners,
             table_memory_max: config.table_memory_max,
+            data_dir: config.data_dir.clone(),
             ..GridConfig::default()
         };
         let grid = Grid::open(grid_config, Env::real()).map_err(runtime::Error::from)?;
+        if let Some(persistence) = grid.persistence() {
+            tracing::info!(summary = ?persistence.summary(), "data directory opened");
+        }
+        let broken = CancellationToken::new();
+        let durability = Durability::start(Arc::clone(&grid), broken.clone());
+        let durability = durability.map_err(StartError::Threads)?;
+        let log = grid.persistence().map(|persistence| Arc::clone(persistence.log()));
         for (place, passes) in &config.failpoints {
             grid.env().failpoints.arm(place, *passes);
         }
@@ -116,6 +135,7 @@ impl Server {
             planner,
             pool: QueryPool::start(core_count()).map_err(StartError::Threads)?,
             directory,
+            log,
             shutdown: CancellationToken::new(),
             write_timeout: config.write_timeout,
         });
@@ -133,6 +153,9 @@ impl Server {
             shared: Some(shared),
             jobs,
             _maintenance: maintenance,
+            durability: Some(durability),
+            data_dir: config.data_dir,
+            broken,
         })
     }
 }
@@ -210,6 +233,16 @@ impl RunningServer {
         self.address
     }
 
+    /// Where it keeps everything; `None` if only in memory.
+    pub fn data_dir(&self) -> Option<&Path> {
+        self.data_dir.as_deref()
+    }
+
+    /// Cancelled when the disk fails: nothing is durable any more, and the process is to end.
+    pub fn broken(&self) -> &CancellationToken {
+        &self.broken
+    }
+
     /// Tells the clients, ends their statements, stops the jobs; within two seconds.
     pub fn stop(mut self) {
         self.close();
@@ -235,6 +268,7 @@ impl RunningServer {
             scope.spawn(|| network.block_on(farewell));
         });
         network.shutdown_background();
+        drop(self.durability.take());
     }
 }
 

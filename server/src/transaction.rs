@@ -2,7 +2,7 @@
 //! of one pipeline, commit together at its end, as in PostgreSQL.
 
 use planner::{Error, plan::SessionStatement};
-use storage::table::without_waiting;
+use storage::table::{take_unsynced, without_waiting};
 
 use crate::{
     connection::{Connection, Failure, caught},
@@ -93,7 +93,9 @@ impl Connection {
             // As quick as a keyed statement, and it must not queue behind statements that wait for
             // this very block.
             Some(writer) if writer.is_short() => {
-                caught(|| without_waiting(|| Ok(writer.commit()?))).map_err(Failure::from)
+                let committed = caught(|| without_waiting(|| Ok(writer.commit()?)));
+                self.tell_when_durable(take_unsynced());
+                committed.map_err(Failure::from)
             }
             Some(writer) => self.on_pool(move |_| Ok(writer.commit()?)).await,
             None => Ok(()),

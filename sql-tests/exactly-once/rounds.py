@@ -35,7 +35,7 @@ class Server:
         with open(config, "w") as out:
             out.write(f'failpoint = "{failpoint}"\n')
         self.log = open(os.path.join(folder, "log"), "w")
-        self.process = subprocess.Popen([binary, "--listen", "127.0.0.1:0", "--config", config],
+        self.process = subprocess.Popen([binary, "--in-memory", "--listen", "127.0.0.1:0", "--config", config],
                                         stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.port = self.process.stdout.readline().rsplit(":", 1)[1].strip()
 

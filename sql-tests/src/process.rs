@@ -78,7 +78,7 @@ impl ServerProcess {
     /// Starts a server on a free port and waits for its ready line.
     pub fn start(options: &ServerOptions) -> Result<Self> {
         let mut command = Command::new(binary()?);
-        command.args(["--listen", "127.0.0.1:0"]);
+        command.args(["--in-memory", "--listen", "127.0.0.1:0"]);
         if let Some(count) = options.worker_count {
             command.args(["--workers", &count.to_string()]);
         }

@@ -1,5 +1,6 @@
 //! `ALTER TABLE … ADD PRIMARY KEY`: the rows of a table without a key go into a new one that has it
-//! and that takes the name with all rows at once. Every other ALTER TABLE is refused by name.
+//! and that takes the name with all rows at once. `ALTER TABLE … SET (…)` changes options. Every other
+//! ALTER TABLE is refused by name.
 //!
 //! The new table has an id of its own, so whatever was planned for the old one is planned again.
 
@@ -12,6 +13,7 @@ use storage::cluster::control::{ObjectName, TableRecord, state::Relation};
 use super::{
     drop::jobs_using,
     table::{constraint_key, fields, key_positions},
+    table_options,
 };
 use crate::{
     Error, Result, Session, SqlType,
@@ -27,7 +29,14 @@ pub fn alter(
     session: &Session,
     alter: &ast::AlterTable,
 ) -> Result<CommandOutcome> {
-    let key = added_key(alter)?;
+    let set = match alter.operations.as_slice() {
+        [ast::AlterTableOperation::SetOptionsParens { options }] => Some(options),
+        _ => None,
+    };
+    let key = match set {
+        None => Some(added_key(alter)?),
+        Some(_) => None,
+    };
     let name = resolve::relation_name(&alter.name)?;
     let grid = &context.parts.grid;
     let mut outcome = CommandOutcome { tag: "ALTER TABLE".to_owned(), notices: Vec::new() };
@@ -40,6 +49,14 @@ pub fn alter(
             return Ok(outcome);
         }
         Err(error) => return Err(error),
+    };
+    let Some(key) = key else {
+        check_idle(session)?;
+        if table_options::ends_keeping(set.map_or(&[], Vec::as_slice)) {
+            check_users(context, session, &name)?;
+        }
+        outcome.notices = table_options::set(context, &record, set.map_or(&[], Vec::as_slice))?;
+        return Ok(outcome);
     };
     check_name(key, &name)?;
     let keyed =
@@ -111,10 +128,7 @@ fn with_key(record: &TableRecord, names: &[String]) -> Result<TableRecord> {
 
 /// Nobody may stand in the middle of something with the table.
 fn check_users(context: &Context, session: &Session, table: &ObjectName) -> Result<()> {
-    if session.writer.is_some() {
-        let message = "ALTER TABLE cannot run in a transaction block that has written";
-        return Err(Error::new("25001", message).with_hint("Commit first."));
-    }
+    check_idle(session)?;
     match jobs_using(&context.parts.grid.control().state(), table)?.first() {
         Some(job) => {
             let table = &table.name;
@@ -123,6 +137,17 @@ fn check_users(context: &Context, session: &Session, table: &ObjectName) -> Resu
             Err(Error::new("55006", message).with_hint("Drop the job first."))
         }
         None => Ok(()),
+    }
+}
+
+/// A block's own writer would be waited for.
+fn check_idle(session: &Session) -> Result<()> {
+    match &session.writer {
+        None => Ok(()),
+        Some(_) => {
+            let message = "ALTER TABLE cannot run in a transaction block that has written";
+            Err(Error::new("25001", message).with_hint("Commit first."))
+        }
     }
 }
 

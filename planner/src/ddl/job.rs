@@ -6,7 +6,7 @@ use runtime::{
     job::{Fallback, Guarantee, JobOptions, JobRequest},
 };
 use storage::{
-    cluster::control::{JobRecord, JobStatus, state::Relation},
+    cluster::control::{Durability, JobRecord, JobStatus, state::Relation},
     table::WriteMode,
 };
 
@@ -50,6 +50,7 @@ pub fn create(
         let name = JobOptions::GUARANTEE.to_owned();
         options.entry(name).or_insert_with(|| Guarantee::ExactlyOnce.word().to_owned());
     }
+    check_target_is_kept(context, &create.statement, &JobOptions::read(&options)?)?;
     let settings = KEPT_SETTINGS
         .iter()
         .filter_map(|name| session.settings.get_key_value(*name))
@@ -64,6 +65,36 @@ pub fn create(
             _ => Err(error.into()),
         },
     }
+}
+
+/// 55000 for a job whose snapshots would outlive what they say that it has written.
+fn check_target_is_kept(
+    context: &Context,
+    statement: &Statement,
+    options: &JobOptions,
+) -> Result<()> {
+    let grid = &context.parts.grid;
+    let is_concerned = grid.persistence().is_some()
+        && options.guarantee == Guarantee::ExactlyOnce
+        && !options.accepts_memory_target;
+    let StatementKind::Insert { insert, .. } = statement.kind.as_ref() else { return Ok(()) };
+    if !is_concerned {
+        return Ok(());
+    }
+    let name = resolve::relation_name(insert_parts(insert)?.name)?;
+    let Relation::Table(record) = resolve::relation(grid, &name)? else { return Ok(()) };
+    if grid.table(record.id)?.durability() != Durability::Memory {
+        return Ok(());
+    }
+    let message = format!(
+        "table \"{}\" is in memory alone: after a restart it is empty, and a job with \
+         processingGuarantee 'exactlyOnce' would go on as if its rows were there",
+        name.name
+    );
+    Err(Error::new("55000", message).with_hint(
+        "ALTER TABLE … SET (durability = 'fsync') keeps it; OPTIONS ('acceptMemoryTarget' = 'true') \
+         accepts the loss.",
+    ))
 }
 
 /// The answer to CREATE JOB when the name is taken. A job that has ended keeps its name, so that its

@@ -10,6 +10,7 @@ mod options;
 mod show;
 mod snapshot;
 pub mod table;
+mod table_options;
 mod upkeep;
 mod view;
 

@@ -1,7 +1,7 @@
 //! `CREATE TABLE`: columns, key and options → the record the control state keeps. Whatever a
 //! table cannot have yet is refused by name.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::sql::sqlparser::ast;
@@ -10,6 +10,7 @@ use storage::{
     cluster::control::{ColumnRecord, Command, ObjectId, TableRecord},
 };
 
+use super::table_options::{Notice, options};
 use crate::{Error, Result, SqlType, catalog::resolve, parse::fold, plan::CommandOutcome};
 
 /// Name of the hidden key column of a table without PRIMARY KEY.
@@ -18,16 +19,13 @@ pub const HIDDEN_KEY: &str = "_row_id";
 /// Most columns of a table, as in PostgreSQL.
 const COLUMNS_MAX: usize = 1_600;
 
-/// Most copies beside the owner's that `backups` may ask for, as in the system's ancestor.
-const BACKUPS_MAX: u8 = 6;
-
 /// Carries out CREATE TABLE.
 pub fn create(grid: &Grid, create: &ast::CreateTable) -> Result<CommandOutcome> {
     refuse_unbuilt(create)?;
     let name = resolve::relation_name(&create.name)?;
     let tag = "CREATE TABLE".to_owned();
     let relation = name.name.clone();
-    let (record, notices) = record(create, name)?;
+    let (record, notices) = record(grid, create, name)?;
     match grid.control().submit(&Command::CreateTable(record)) {
         Ok(_) => Ok(CommandOutcome { tag, notices }),
         Err(storage::Error::AlreadyExists { .. }) if create.if_not_exists => {
@@ -64,6 +62,7 @@ fn refuse_unbuilt(create: &ast::CreateTable) -> Result<()> {
 }
 
 fn record(
+    grid: &Grid,
     create: &ast::CreateTable,
     name: storage::cluster::control::ObjectName,
 ) -> Result<(TableRecord, Vec<Notice>)> {
@@ -106,7 +105,7 @@ fn record(
         }
         fields.push(Field::new(HIDDEN_KEY, DataType::Int64, false));
     }
-    let (options, notices) = options(&create.table_options)?;
+    let (options, notices) = options(grid, &create.table_options)?;
     let record = TableRecord {
         id: ObjectId(0),
         name,
@@ -206,111 +205,4 @@ pub fn key_positions(
         key.push(position);
     }
     Ok(key)
-}
-
-/// A NOTICE: SQLSTATE and message.
-type Notice = (&'static str, String);
-
-/// WITH options: those that mean something today are kept, PostgreSQL's for pages on disk are
-/// ignored with a notice, the others refused.
-fn options(written: &ast::CreateTableOptions) -> Result<(BTreeMap<String, String>, Vec<Notice>)> {
-    let mut notices = Vec::new();
-    let written = match written {
-        ast::CreateTableOptions::None => return Ok((BTreeMap::new(), notices)),
-        ast::CreateTableOptions::With(options) => options,
-        _ => return Err(Error::new("42601", "table options are written WITH (name = value, …)")),
-    };
-    let mut options = BTreeMap::new();
-    for option in written {
-        let ast::SqlOption::KeyValue { key, value } = option else {
-            return Err(Error::new("42601", format!("option {option} needs a value")));
-        };
-        let name = fold(key);
-        let value = option_text(value).ok_or_else(|| {
-            Error::new("22023", format!("value of option \"{name}\" must be a constant"))
-        })?;
-        match name.as_str() {
-            "backups" => {
-                if value.parse::<u8>().map_or(true, |count| count > BACKUPS_MAX) {
-                    return Err(Error::new(
-                        "22023",
-                        format!("backups must be a number between 0 and {BACKUPS_MAX}"),
-                    ));
-                }
-            }
-            "durability" => match value.as_str() {
-                "memory" => {}
-                "fsync" | "relaxed" => {
-                    return Err(Error::unsupported(format!(
-                        "durability \"{value}\" is not supported"
-                    ))
-                    .with_hint("The only durability that exists yet is 'memory'."));
-                }
-                _ => {
-                    return Err(Error::new("22023", format!("unknown durability \"{value}\""))
-                        .with_hint("The only durability that exists yet is 'memory'."));
-                }
-            },
-            "async_backups" | "ttl" | "max_idle" | "max_rows" | "eviction" | "merge_policy" => {
-                return Err(Error::unsupported(format!(
-                    "table option \"{name}\" is not supported"
-                )));
-            }
-            name if is_storage_parameter(name) => {
-                check_storage_parameter(name, &value)?;
-                let notice =
-                    format!("storage parameter \"{name}\" is ignored: a table has no pages");
-                notices.push(("00000", notice));
-                continue;
-            }
-            _ => {
-                return Err(Error::new("22023", format!("unrecognized parameter \"{name}\"")));
-            }
-        }
-        if options.insert(name.clone(), value).is_some() {
-            return Err(Error::new(
-                "42601",
-                format!("parameter \"{name}\" specified more than once"),
-            ));
-        }
-    }
-    Ok((options, notices))
-}
-
-/// PostgreSQL's parameters of how pages are filled and when they are cleaned up.
-fn is_storage_parameter(name: &str) -> bool {
-    matches!(name, "fillfactor" | "toast_tuple_target" | "parallel_workers")
-        || name.starts_with("autovacuum_")
-}
-
-fn check_storage_parameter(name: &str, value: &str) -> Result<()> {
-    if name != "fillfactor" {
-        return Ok(());
-    }
-    let invalid = || {
-        let message = format!("invalid value for integer option \"fillfactor\": {value}");
-        Error::new("22023", message)
-    };
-    match value.parse::<i64>().map_err(|_error| invalid())? {
-        10..=100 => Ok(()),
-        _ => {
-            let message = format!("value {value} out of bounds for option \"fillfactor\"");
-            Err(Error::new("22023", message)
-                .with_detail("Valid values are between \"10\" and \"100\"."))
-        }
-    }
-}
-
-/// The text of a constant; `None` for anything else.
-pub fn option_text(value: &ast::Expr) -> Option<String> {
-    match value {
-        ast::Expr::Value(value) => match &value.value {
-            ast::Value::Number(digits, _) => Some(digits.clone()),
-            ast::Value::SingleQuotedString(text) => Some(text.clone()),
-            ast::Value::Boolean(value) => Some(value.to_string()),
-            _ => None,
-        },
-        ast::Expr::Identifier(word) => Some(fold(word)),
-        _ => None,
-    }
 }

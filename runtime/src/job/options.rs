@@ -6,8 +6,9 @@ use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 use crate::{Error, Result};
 
 /// Known options, for the error that names them.
-const BUILT: [&str; 6] = [
+const BUILT: [&str; 7] = [
     JobOptions::GUARANTEE,
+    "acceptMemoryTarget",
     "snapshotIntervalMillis",
     "initialSnapshotName",
     "timeoutMillis",
@@ -28,8 +29,7 @@ const INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
 const TIMEOUT_MILLIS: RangeInclusive<u64> = 0..=3_155_760_000_000;
 
 /// Options that mean something elsewhere, or will here.
-const UNBUILT: [&str; 4] =
-    ["autoScaling", "splitBrainProtectionEnabled", "on_conflict", "acceptMemoryTarget"];
+const UNBUILT: [&str; 3] = ["autoScaling", "splitBrainProtectionEnabled", "on_conflict"];
 
 /// A job's options.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub struct JobOptions {
     pub memory_max: Option<usize>,
     /// Whether a failure leaves it SUSPENDED, to be resumed, and not FAILED.
     pub suspends_on_failure: bool,
+    /// Whether it may write exactly once into a table that a restart of the server empties.
+    pub accepts_memory_target: bool,
 }
 
 /// What a job promises about the rows it writes when it goes on after a failure.
@@ -80,6 +82,7 @@ impl Default for JobOptions {
             timeout: None,
             memory_max: None,
             suspends_on_failure: false,
+            accepts_memory_target: false,
         }
     }
 }
@@ -100,6 +103,7 @@ impl JobOptions {
                 "timeoutMillis" => options.timeout = timeout(value)?,
                 "maxMemory" => options.memory_max = Some(bytes(value)?),
                 "suspendOnFailure" => options.suspends_on_failure = boolean(name, value)?,
+                "acceptMemoryTarget" => options.accepts_memory_target = boolean(name, value)?,
                 name if UNBUILT.contains(&name) => {
                     let message = format!("job option \"{name}\" is not supported");
                     return Err(Error::Invalid { code: "0A000", message });

@@ -7,6 +7,7 @@
 
 use bytes::{Buf, BytesMut};
 use planner::{Error, plan::CopyIn};
+use storage::table::take_unsynced;
 use tokio::sync::mpsc;
 
 use crate::{
@@ -46,7 +47,10 @@ impl Connection {
         let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
         let shared = std::sync::Arc::clone(&self.shared);
         let zone = self.session.zone;
-        let worker = shared.pool.run((), move |()| Ok(load(copy, zone, receiver)));
+        let worker = shared.pool.run((), move |()| {
+            let loaded = load(copy, zone, receiver);
+            Ok((loaded, take_unsynced()))
+        });
         tokio::pin!(worker);
         let mut piece = BytesMut::new();
         let outcome = loop {
@@ -85,7 +89,9 @@ impl Connection {
                 })?,
             }
         };
-        match outcome? {
+        let (loaded, is_unsynced) = outcome?;
+        self.tell_when_durable(is_unsynced);
+        match loaded {
             Ok(count) => Ok(format!("COPY {count}")),
             Err(failed) => Err(Failure::Copy(failed)),
         }

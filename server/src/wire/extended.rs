@@ -8,7 +8,10 @@ use planner::{
     Error, OutputColumn, Plan, Prepared, SqlType,
     plan::{KeyedOutcome, KeyedPlan, SessionStatement},
 };
-use storage::{Datum, table::without_waiting};
+use storage::{
+    Datum,
+    table::{take_unsynced, without_waiting},
+};
 
 use crate::{
     answer::Progress,
@@ -349,7 +352,9 @@ impl Connection {
             let Some(plan) = planner.keyed_plan(&self.session.planner, prepared) else {
                 return Ok(None);
             };
-            match caught(|| without_waiting(|| plan.run(&mut self.session.planner, values))) {
+            let ran = caught(|| without_waiting(|| plan.run(&mut self.session.planner, values)));
+            self.tell_when_durable(take_unsynced());
+            match ran {
                 Err(error) if must_wait(&error) => {
                     self.wait_for_turn(&mut patience, error).await?;
                 }

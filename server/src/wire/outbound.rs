@@ -1,7 +1,7 @@
 //! Messages to the client, gathered in one buffer and written in as few calls as possible.
 //! Nothing is flushed behind the caller's back: the sub-protocols say when.
 
-use std::{io::ErrorKind, time::Duration};
+use std::{future::poll_fn, io::ErrorKind, sync::Arc, task::Poll, time::Duration};
 
 use bytes::{Buf, BufMut, BytesMut};
 use pgwire::messages::{
@@ -14,6 +14,7 @@ use pgwire::messages::{
     },
 };
 use planner::{Error, OutputColumn, SqlType};
+use storage::{data_log::DataLog, log::Lsn};
 use tokio::net::tcp::OwnedWriteHalf;
 
 use super::{
@@ -35,19 +36,43 @@ pub struct Outbound {
     pub buffer: BytesMut,
     /// How long one write may wait for the client.
     patience: Duration,
+    /// What must be on disk before the client is told anything.
+    awaited: Option<Awaited>,
+}
+
+/// Records of a data log.
+#[derive(Debug)]
+struct Awaited {
+    log: Arc<DataLog>,
+    upto: Lsn,
 }
 
 impl Outbound {
     /// An empty buffer before `socket`, of whose client `patience` is had.
     pub fn new(socket: OwnedWriteHalf, patience: Duration) -> Self {
-        Self { socket, buffer: BytesMut::with_capacity(4096), patience }
+        Self { socket, buffer: BytesMut::with_capacity(4096), patience, awaited: None }
+    }
+
+    /// Holds back what is gathered, and what will be, until all that the log says by now is on disk.
+    pub fn hold_back(&mut self, log: &Arc<DataLog>) {
+        self.awaited = Some(Awaited { log: Arc::clone(log), upto: log.newest() });
     }
 
     /// Writes everything gathered. An error if the client takes no byte of it for the patience
-    /// there is. Cancel safe: what was written is no longer in the buffer.
+    /// there is, or if what it would be told of cannot be made durable. Cancel safe: what was written
+    /// is no longer in the buffer.
     pub async fn flush(&mut self) -> std::io::Result<()> {
         if self.buffer.is_empty() {
             return Ok(());
+        }
+        if let Some(Awaited { log, upto }) = &self.awaited {
+            let synced = poll_fn(|context| match log.poll_synced(*upto, context.waker()) {
+                Ok(false) => Poll::Pending,
+                Ok(true) => Poll::Ready(Ok(())),
+                Err(error) => Poll::Ready(Err(std::io::Error::other(error))),
+            });
+            synced.await?;
+            self.awaited = None;
         }
         while !self.buffer.is_empty() {
             match self.socket.try_write(&self.buffer) {

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use planner::Statement;
-use storage::table::without_waiting;
+use storage::table::{take_unsynced, without_waiting};
 
 use crate::{
     connection::{Connection, Failure, caught, must_wait},
@@ -72,6 +72,7 @@ impl Connection {
             };
             // This thread serves others too, so it does not wait for another client's block.
             let ran = caught(|| without_waiting(|| plan.run(&mut self.session.planner, &values)));
+            self.tell_when_durable(take_unsynced());
             match ran {
                 Err(error) if must_wait(&error) => {
                     self.wait_for_turn(&mut patience, error).await?;

@@ -11,6 +11,7 @@ mod pgbench;
 mod position;
 mod process;
 mod raw;
+mod restart;
 mod robust;
 mod wide;
 

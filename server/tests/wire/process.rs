@@ -13,15 +13,20 @@ use crate::raw::{PATIENCE, Raw, tags};
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A server process that dies with its test.
-struct Process {
+pub struct Process {
     child: Child,
-    address: String,
+    pub address: String,
 }
 
 impl Process {
     /// Starts the binary and waits until it is ready.
     fn start(log: &str) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidewater"))
+        Self::start_with(&["--in-memory"], log)
+    }
+
+    /// The same with these arguments, on a free port.
+    pub fn start_with(arguments: &[&str], log: &str) -> Self {
+        let mut child = Self::command(arguments)
             .args(["--listen", "127.0.0.1:0"])
             .env("TIDEWATER_LOG", log)
             .stdout(Stdio::piped())
@@ -32,6 +37,24 @@ impl Process {
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("ready on ").unwrap().to_owned();
         Self { child, address }
+    }
+
+    /// The binary with these arguments.
+    pub fn command(arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidewater"));
+        command.args(arguments);
+        command
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     fn client(&self) -> Raw {

@@ -1,7 +1,7 @@
 //! `sys.tables`: size of every table, and how safe its rows are.
 //! `backups` counts the copies that exist, not those that were asked for.
 
-use storage::cluster::control::state::Relation;
+use storage::cluster::control::{Durability, state::Relation};
 
 use super::{Columns, Kind};
 use crate::{
@@ -24,13 +24,17 @@ pub(super) fn records(scope: &Scope<'_>) -> Result<Vec<Record>> {
         // Dropped between the state and here: not there any more.
         let Ok(table) = scope.parts.grid.table(record.id) else { continue };
         let stats = table.stats();
+        let durability = match scope.parts.grid.persistence() {
+            Some(_) => table.durability(),
+            None => Durability::Memory,
+        };
         records.push(vec![
             ("name", record.name.name.clone().into()),
             ("rows", (stats.rows as i64).into()),
             ("bytes", (stats.bytes as i64).into()),
-            // One member holds all partitions, and nothing is written to disk yet.
+            // One member holds all partitions.
             ("backups", 0.into()),
-            ("durability", "memory".into()),
+            ("durability", durability.word().into()),
         ]);
     }
     Ok(records)
