@@ -1,5 +1,5 @@
-//! The peer for point rows and COPY: a PostgreSQL of the distribution in a folder of its own, with
-//! `synchronous_commit = off`; stopped and removed when dropped.
+//! The peer for point rows, COPY and durable writes: a PostgreSQL of the distribution in a folder of
+//! its own; stopped and removed when dropped.
 
 use std::{
     path::{Path, PathBuf},
@@ -18,13 +18,22 @@ pub struct Postgres {
     pub port: u16,
 }
 
-/// Settings that make the comparison fair: no disk waits for either side.
-const SETTINGS: &str = "synchronous_commit = off\nshared_buffers = '2GB'\nmax_connections = 200\n\
+/// Settings that make the comparison fair: a machine that is its own, and no clean-up in between.
+const SETTINGS: &str = "shared_buffers = '2GB'\nmax_connections = 200\n\
     max_wal_size = '16GB'\nautovacuum = off\nlisten_addresses = '127.0.0.1'\n";
 
 impl Postgres {
-    /// Makes a cluster and starts it; `core` pins it to one CPU.
+    /// Makes a cluster whose commits wait for no disk and starts it; `core` pins it to one CPU.
     pub fn start(core: Option<usize>) -> Result<Self> {
+        Self::start_with(core, "synchronous_commit = off\n")
+    }
+
+    /// The same with commits that are on disk when they are answered.
+    pub fn start_durable(core: Option<usize>) -> Result<Self> {
+        Self::start_with(core, "synchronous_commit = on\n")
+    }
+
+    fn start_with(core: Option<usize>, settings: &str) -> Result<Self> {
         let bin = newest_bin()?;
         let port = free_port()?;
         let folder = std::env::temp_dir().join(format!("tidewater-bench-postgres-{port}"));
@@ -35,7 +44,7 @@ impl Postgres {
             run(Command::new("chown").arg("postgres").arg(&postgres.folder))?;
         }
         run(postgres.tool("initdb", None)?.args(["-A", "trust", "-U", "bench", "-D"]).arg(&data))?;
-        let config = format!("{SETTINGS}port = {port}\nunix_socket_directories = ''\n");
+        let config = format!("{SETTINGS}{settings}port = {port}\nunix_socket_directories = ''\n");
         let file = data.join("postgresql.auto.conf");
         std::fs::write(&file, config)?;
         let log = postgres.folder.join("log");

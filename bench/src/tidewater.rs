@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -19,8 +20,17 @@ pub struct Tidewater {
 }
 
 impl Tidewater {
-    /// Starts the binary beside this benchmark; `core` pins it to one CPU.
+    /// Starts the binary beside this benchmark, in memory; `core` pins it to one CPU.
     pub fn start(core: Option<usize>, arguments: &[&str]) -> Result<Self> {
+        Self::start_on(None, core, arguments)
+    }
+
+    /// The same on a data directory.
+    pub fn start_on(
+        data_dir: Option<&Path>,
+        core: Option<usize>,
+        arguments: &[&str],
+    ) -> Result<Self> {
         let bench = std::env::current_exe()?;
         // target/release/deps/point_rows-… → target/release/tidewater
         let binary = bench.ancestors().nth(2).ok_or("no target folder")?.join("tidewater");
@@ -35,9 +45,13 @@ impl Tidewater {
             }
             None => Command::new(&binary),
         };
+        match data_dir {
+            Some(folder) => command.arg("--data-dir").arg(folder),
+            None => command.arg("--in-memory"),
+        };
         let begin = now();
         let mut child = command
-            .args(["--in-memory", "--listen", "127.0.0.1:0"])
+            .args(["--listen", "127.0.0.1:0"])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -50,6 +64,14 @@ impl Tidewater {
         let port = line.trim().rsplit(':').next().unwrap_or_default().parse();
         let port = port.map_err(|_| format!("not a ready line: {line:?}"))?;
         Ok(Self { child, port, ready_after })
+    }
+
+    /// Ends it as SIGTERM does, and waits for that; how long it took.
+    pub fn terminate(mut self) -> Result<Duration> {
+        let begin = now();
+        Command::new("kill").arg(self.child.id().to_string()).status()?;
+        self.child.wait()?;
+        Ok(begin.elapsed())
     }
 
     /// CPU-seconds so far.
