@@ -123,10 +123,12 @@ impl Chunks {
     pub(super) fn sync<'a>(&self, needed: impl Iterator<Item = &'a Entry>) -> Result<()> {
         let Some(packs) = &self.packs else { return Ok(()) };
         packs.sync()?;
+        // Before the other lock, which is taken within this one where chunks are added.
+        let dead = packs.dead();
         let state = self.state.lock();
         for entry in needed {
             let is_there = match state.by_number.get(&entry.chunk) {
-                Some(Kept::Pack(place)) => !packs.is_dead(place.pack),
+                Some(Kept::Pack(place)) => !dead.contains(&place.pack),
                 kept => kept.is_some(),
             };
             if !is_there {

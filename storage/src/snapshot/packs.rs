@@ -159,9 +159,9 @@ impl Packs {
         Ok(())
     }
 
-    /// Whether nothing in a pack is there any more, or ever will be.
-    pub(super) fn is_dead(&self, pack: u64) -> bool {
-        self.tip.lock().dead.contains(&pack)
+    /// Packs in which nothing is there, or ever will be.
+    pub(super) fn dead(&self) -> BTreeSet<u64> {
+        self.tip.lock().dead.clone()
     }
 
     /// Bytes of each pack that is not written any more. All chunks in them are registered.

@@ -391,6 +391,7 @@ fn a_rewrite_that_a_crash_tore_hides_no_whole_chunk() {
 #[test]
 fn chunks_of_one_snapshot_may_be_put_by_several_threads() {
     let bench = Bench::new(1);
+    let early = bench.store.put(&bench.site.grid, bench.job(), chunk("source", 0, &[1])).unwrap();
     let refs: Vec<_> = std::thread::scope(|scope| {
         let put = |thread: u16| {
             let bench = &bench;
@@ -404,6 +405,11 @@ fn chunks_of_one_snapshot_may_be_put_by_several_threads() {
             }
         };
         let threads: Vec<_> = (0..4).map(|thread| scope.spawn(put(thread))).collect();
+        // And manifests be written meanwhile.
+        for id in 100..200 {
+            let early = vec![early.clone()];
+            bench.store.write(&bench.site.grid, &bench.site.job, id, early).unwrap();
+        }
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     let (refs, chunks): (Vec<_>, Vec<_>) = refs.into_iter().unzip();
