@@ -139,20 +139,23 @@ fn folder(disk: &SimDisk) -> PathBuf {
 
 #[test]
 fn rows_of_all_types_come_back_as_they_were() {
-    let site = Site::of(all_types(), &[0], GridConfig::default());
-    let columns: Vec<ArrayRef> = site.table.schema().fields().iter().map(values_of).collect();
-    let schema = Arc::clone(site.table.schema());
-    let batch = arrow::array::RecordBatch::try_new(schema, columns).unwrap();
-    let writer = site.grid.begin();
-    site.table.write_batch(&writer, WriteMode::Insert, &batch).unwrap();
-    writer.commit().unwrap();
-    let (_, store) = sim_disk(1);
-    assert_eq!(site.write(&store).unwrap().rows, 40);
-    let other = Site::of(all_types(), &[0], GridConfig::default());
-    let loaded = other.load(&store).unwrap().unwrap();
-    assert_eq!((loaded.position, loaded.rows), (position(7), 40));
-    assert_eq!(other.rows(), site.rows());
-    assert_eq!(other.rows().len(), 40);
+    for simulated_owners in [1, 3] {
+        let config = GridConfig { simulated_owners, ..GridConfig::default() };
+        let site = Site::of(all_types(), &[0], config.clone());
+        let columns: Vec<ArrayRef> = site.table.schema().fields().iter().map(values_of).collect();
+        let schema = Arc::clone(site.table.schema());
+        let batch = arrow::array::RecordBatch::try_new(schema, columns).unwrap();
+        let writer = site.grid.begin();
+        site.table.write_batch(&writer, WriteMode::Insert, &batch).unwrap();
+        writer.commit().unwrap();
+        let (_, store) = sim_disk(1);
+        assert_eq!(site.write(&store).unwrap().rows, 40);
+        let other = Site::of(all_types(), &[0], config);
+        let loaded = other.load(&store).unwrap().unwrap();
+        assert_eq!((loaded.position, loaded.rows), (position(7), 40));
+        assert_eq!(other.rows(), site.rows());
+        assert_eq!(other.rows().len(), 40);
+    }
 }
 
 /// One column of every type that a table may have, the first one being the key.
