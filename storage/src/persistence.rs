@@ -17,6 +17,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Result, Table,
@@ -29,10 +30,10 @@ use crate::{
     table::{ReadMode, Writer, logged::LoggedMark, router::Router},
 };
 
-/// The file that says which records of the data log are needed no more.
+/// The file that says which records of the data log are needed no more, and what stands for them.
 const CUT: &str = "cut";
-/// Its bytes, at most.
-const CUT_BYTES_MAX: u64 = 256;
+/// Its bytes, at most: some for each of a million tables.
+const CUT_BYTES_MAX: u64 = 32 << 20;
 const CUT_MAGIC: [u8; 8] = *b"TWLOGCUT";
 const CUT_VERSION: u16 = 1;
 
@@ -81,6 +82,16 @@ struct Checkpointed {
     position: Position,
     /// What had been written down by then.
     mark: LoggedMark,
+    /// The record up to which the checkpoint on disk goes, if there is one.
+    on_disk: Option<Lsn>,
+}
+
+/// What the log was cut for: records before `first` are in checkpoints, those of these tables that go
+/// at least up to the record beside them.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Cut {
+    first: Lsn,
+    checkpoints: Vec<(ObjectId, Lsn)>,
 }
 
 /// Which tables a checkpoint is taken of.
@@ -108,20 +119,23 @@ impl Persistence {
         }
         let kept = tables.values().filter(|table| is_kept(table)).map(Arc::clone);
         let kept: Vec<Arc<Table>> = kept.collect();
+        let cut = Cut::read(&**disk, &dir.log(), id)?;
         let mut recovered = HashMap::new();
         for (loaded, table) in checkpoints.load(&kept, load_threads()).into_iter().zip(kept) {
             let loaded = loaded?;
             summary.rows += loaded.as_ref().map_or(0, |loaded| loaded.rows);
             let position = loaded.map(|loaded| loaded.position).unwrap_or_default();
+            cut.check(&dir.tables(), table.record().id, position.lsn)?;
             recovered.insert(table.record().id, Recovered { table, position });
         }
         summary.tables = recovered.len() as u64;
-        let cut = read_cut(&**disk, &dir.log(), id)?;
         let needed = recovered.values().map(|table| table.position.needs()).min();
-        let from = needed.unwrap_or_default().max(cut);
+        let from = needed.unwrap_or_default().max(cut.first);
         let mut replay = Replay::new(&recovered, || Writer::begin(router, None));
         let (log, opened) =
             DataLog::open(disk, &dir.log(), id, from, |lsn, record| replay.apply(lsn, record))?;
+        let newest = recovered.values().map(|table| table.position.lsn).max().unwrap_or_default();
+        check_whole(&log, &dir.log(), from, newest)?;
         let Opened { records, torn_bytes } = opened;
         (summary.records, summary.torn_bytes) = (records, torn_bytes);
         for run in replay.undecided_runs() {
@@ -134,7 +148,8 @@ impl Persistence {
         log.start()?;
         let tables = recovered.into_iter().map(|(id, Recovered { position, .. })| {
             let mark = LoggedMark::before_replay(changed.contains(&id));
-            (id, Checkpointed { position, mark })
+            let on_disk = Some(position.lsn).filter(|lsn| lsn.0 > 0);
+            (id, Checkpointed { position, mark, on_disk })
         });
         let progress = Progress { looked_at: log.newest(), tables: tables.collect() };
         router.log_to(&log);
@@ -197,7 +212,14 @@ impl Persistence {
         *looked_at = newest;
         let open = undecided.iter().map(|(first, _)| *first).min();
         let needed = all.values().map(|one| one.position.needs()).chain(open).min();
-        self.cut(needed.unwrap_or(Lsn(newest.0 + 1)))
+        let first = needed.unwrap_or(Lsn(newest.0 + 1));
+        if !self.log.can_cut(first) {
+            return Ok(());
+        }
+        let on_disk = all.iter().filter_map(|(id, one)| Some((*id, one.on_disk?)));
+        let cut = Cut { first, checkpoints: on_disk.collect() };
+        cut.write(&*self.disk, &self.dir.log(), self.dir.cluster_id())?;
+        self.log.cut(first)
     }
 
     /// Takes the checkpoint of one table.
@@ -209,7 +231,8 @@ impl Persistence {
         let position = Position { lsn, undecided };
         let view = router.read_view(ReadMode::Durable);
         self.checkpoints.write(table, &view, &position, || self.log.sync())?;
-        Ok(Checkpointed { position, mark })
+        let on_disk = Some(position.lsn);
+        Ok(Checkpointed { position, mark, on_disk })
     }
 
     /// Takes the first checkpoint of a table that was in memory alone, and in which no writer is open:
@@ -235,15 +258,6 @@ impl Persistence {
         }
         Ok(())
     }
-
-    /// Forgets the records before this one, or most of them.
-    fn cut(&self, lsn: Lsn) -> Result<()> {
-        if !self.log.can_cut(lsn) {
-            return Ok(());
-        }
-        write_cut(&*self.disk, &self.dir.log(), self.dir.cluster_id(), lsn)?;
-        self.log.cut(lsn)
-    }
 }
 
 /// Whether a table is kept on disk.
@@ -262,20 +276,54 @@ fn newest_good(state: &ControlState, run: JobRun) -> Option<u64> {
     good.filter(|good| good.execution == run.execution).map(|good| good.id).max()
 }
 
-fn cut_seal(id: u64) -> Seal {
-    Seal { magic: CUT_MAGIC, version: CUT_VERSION, owner: [id, 0] }
-}
-
-/// The first record that may be needed.
-fn read_cut(disk: &dyn Disk, folder: &Path, id: u64) -> Result<Lsn> {
-    let path = folder.join(CUT);
-    let Some((_, bytes)) = read_sealed(disk, &path, &cut_seal(id), CUT_BYTES_MAX)? else {
-        return Ok(Lsn(1));
+/// Damaged if the log does not have the records from `from` on, or not those up to `newest`, which a
+/// checkpoint shows.
+fn check_whole(log: &DataLog, folder: &Path, from: Lsn, newest: Lsn) -> Result<()> {
+    let last = log.newest();
+    let missing = match () {
+        () if log.first() > from => (from.0, log.first().0 - 1),
+        () if last.0 + 1 < from.0.max(newest.0 + 1) => (last.0 + 1, from.0.max(newest.0 + 1) - 1),
+        () => return Ok(()),
     };
-    let damaged = || Error::Damaged(format!("{}: it is not eight bytes long", path.display()));
-    Ok(Lsn(u64::from_le_bytes(bytes.try_into().map_err(|_| damaged())?)))
+    let (folder, (first, last)) = (folder.display(), missing);
+    Err(Error::Damaged(format!("{folder}: records {first} to {last} of the data log are missing")))
 }
 
-fn write_cut(disk: &dyn Disk, folder: &Path, id: u64, lsn: Lsn) -> Result<()> {
-    write_sealed(disk, folder, CUT, &cut_seal(id), &lsn.0.to_le_bytes())
+impl Cut {
+    /// What is said in the folder of log `id`; nothing before the first cut.
+    fn read(disk: &dyn Disk, folder: &Path, id: u64) -> Result<Self> {
+        let path = folder.join(CUT);
+        let Some((_, bytes)) = read_sealed(disk, &path, &Self::seal(id), CUT_BYTES_MAX)? else {
+            return Ok(Self { first: Lsn(1), checkpoints: Vec::new() });
+        };
+        let unreadable =
+            |error: postcard::Error| Error::Damaged(format!("{}: {error}", path.display()));
+        postcard::from_bytes(&bytes).map_err(unreadable)
+    }
+
+    fn write(&self, disk: &dyn Disk, folder: &Path, id: u64) -> Result<()> {
+        let bytes = postcard::to_stdvec(self).expect("numbers have bytes");
+        write_sealed(disk, folder, CUT, &Self::seal(id), &bytes)
+    }
+
+    /// Damaged if the checkpoint of a table that was loaded, up to record `lsn`, is not the one that
+    /// the log was cut for, or a later one: what it lacks is nowhere else.
+    fn check(&self, tables: &Path, table: ObjectId, lsn: Lsn) -> Result<()> {
+        let expected = self.checkpoints.iter().find(|(id, _)| *id == table).map(|(_, lsn)| *lsn);
+        let Some(expected) = expected.filter(|expected| lsn < *expected) else { return Ok(()) };
+        let folder = tables.join(table.0.to_string());
+        let found = match lsn.0 {
+            0 => "missing".to_owned(),
+            older => format!("an older one, up to record {older}"),
+        };
+        Err(Error::Damaged(format!(
+            "{}: the checkpoint up to record {} of the data log is {found}",
+            folder.display(),
+            expected.0
+        )))
+    }
+
+    fn seal(id: u64) -> Seal {
+        Seal { magic: CUT_MAGIC, version: CUT_VERSION, owner: [id, 0] }
+    }
 }
