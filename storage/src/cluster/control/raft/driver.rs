@@ -14,7 +14,7 @@ use openraft::{Config, Raft, ServerState, SnapshotPolicy};
 
 use super::{
     executor::Executor,
-    machine::{Home, Machine},
+    machine::{Home, Logged, Machine},
     record::{COMMAND_BYTES_MAX, SEGMENTS},
     store::{Kept, Store},
     types::{NODE, Nobody, Types, alone},
@@ -29,7 +29,7 @@ use crate::{
 const REQUESTS_MAX: usize = 64;
 /// The state is saved and the log cut when entries have so many bytes: some thousand commands, so
 /// that a start applies no more of them, and the log has one segment or two.
-const ENTRY_BYTES_MAX: u64 = if cfg!(test) { 1 << 12 } else { 1 << 20 };
+const ENTRY_BYTES_MAX: u64 = if cfg!(test) { 1 << 12 } else { 256 << 10 };
 
 /// The way to the control log, from any thread.
 #[derive(Debug)]
@@ -114,20 +114,19 @@ impl Drop for ControlLog {
 impl Driver {
     /// Reads all there is, and is elected, which commits and applies it.
     fn open(place: Home, published: &Arc<Published>) -> Result<Self> {
-        let (loaded, saved_upto) = match place.load()? {
-            Some((applied, newest)) => (Some(applied), newest),
-            None => (None, Lsn(0)),
-        };
-        let mut kept = Kept::after(loaded.as_ref().and_then(|applied| applied.last));
+        let (loaded, logged) = place.load()?.unzip();
+        let logged = logged.unwrap_or_default();
+        let purged = loaded.as_ref().and_then(|applied| applied.last);
+        let mut kept = Kept::after(purged, logged.vote);
         let show = |lsn, record: &[u8]| kept.read(lsn, record);
-        let (id, disk) = ((place.id, SEGMENTS), &place.disk);
-        let (log, _) = Log::open_sized(disk, &place.folder, id, Lsn(0), show)?;
-        if log.newest() < saved_upto {
+        let (id, from) = ((place.id, SEGMENTS), Lsn(logged.newest.0 + 1));
+        let (log, _) = Log::open_sized(&place.disk, &place.folder, id, from, show)?;
+        if log.newest() < logged.newest {
             return Err(Error::Damaged(format!(
                 "{}: records from {} to {} of the control log are missing",
                 place.folder.display(),
                 log.newest().0 + 1,
-                saved_upto.0
+                logged.newest.0
             )));
         }
         if log.bytes() == 0 {
@@ -173,7 +172,8 @@ impl Driver {
     /// Saves the state and cuts the log before it. A full disk is no reason to stop: the log goes on
     /// in the room it has.
     fn save(&mut self) -> Result<()> {
-        match self.machine.save(self.log.newest()) {
+        let logged = Logged { newest: self.log.newest(), vote: self.store.vote() };
+        match self.machine.save(logged) {
             Ok(()) => self.save_from = ENTRY_BYTES_MAX,
             Err(error @ Error::DiskFull(_)) => {
                 tracing::warn!(%error, "the control state is not saved for now");

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     record::{Place, StoredSets},
-    types::{Entry, LogId, Payload, SnapshotMeta, StoreResult, StoredVoters, Types},
+    types::{Entry, LogId, Payload, SnapshotMeta, StoreResult, StoredVoters, Types, Vote},
 };
 use crate::{
     Error, Result,
@@ -66,6 +66,13 @@ pub(in crate::cluster::control) struct Home {
     pub(in crate::cluster::control) id: u64,
 }
 
+/// What the log said when a state was saved.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Logged {
+    pub(super) newest: Lsn,
+    pub(super) vote: Option<Vote>,
+}
+
 /// All that was applied.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Applied {
@@ -79,8 +86,11 @@ pub(super) struct Applied {
 struct Saved {
     last: Option<Place>,
     voters: StoredSets,
-    /// The newest record of the log when it was saved: so far the log goes at least.
+    /// The newest record of the log when it was saved, 0 if that is not known: so far the log goes
+    /// at least, and nothing up to there is needed any more.
     newest: u64,
+    /// Whom this member had voted for last: term and node.
+    vote: Option<(u64, u64)>,
     state: ControlState,
 }
 
@@ -89,8 +99,8 @@ impl Home {
         Seal { magic: *b"TWCTLSTA", version: VERSION, owner: [self.id, 0] }
     }
 
-    /// The state that was saved last, and how far the log went then.
-    pub(super) fn load(&self) -> Result<Option<(Applied, Lsn)>> {
+    /// The state that was saved last, and how far the log went then, with the vote.
+    pub(super) fn load(&self) -> Result<Option<(Applied, Logged)>> {
         let Some(payload) = self.payload()? else { return Ok(None) };
         let saved: Saved = postcard::from_bytes(&payload).map_err(|error| {
             Error::Damaged(format!("{}: {error}", self.folder.join(FILE).display()))
@@ -100,7 +110,8 @@ impl Home {
             voters: saved.voters.stored(),
             state: Arc::new(saved.state),
         };
-        Ok(Some((applied, Lsn(saved.newest))))
+        let vote = saved.vote.map(|(term, node)| Vote::new(term, node));
+        Ok(Some((applied, Logged { newest: Lsn(saved.newest), vote })))
     }
 
     fn payload(&self) -> Result<Option<Vec<u8>>> {
@@ -179,11 +190,11 @@ impl Machine {
         Arc::clone(&self.0.applied.lock().state)
     }
 
-    /// Saves the state as it is, with how far the log goes.
-    pub(super) fn save(&self, newest: Lsn) -> Result<()> {
+    /// Saves the state as it is, with what the log says.
+    pub(super) fn save(&self, logged: Logged) -> Result<()> {
         let applied = self.0.applied.lock().clone();
         let meta = applied.meta();
-        let payload = encode(applied, newest)?;
+        let payload = encode(applied, logged)?;
         self.0.place.save(&payload)?;
         *self.0.saved.lock() = Some(meta);
         Ok(())
@@ -219,11 +230,12 @@ impl Machine {
     }
 }
 
-fn encode(applied: Applied, newest: Lsn) -> Result<Vec<u8>> {
+fn encode(applied: Applied, logged: Logged) -> Result<Vec<u8>> {
     let saved = Saved {
         last: applied.last.as_ref().map(Place::of),
         voters: StoredSets::of(&applied.voters),
-        newest: newest.0,
+        newest: logged.newest.0,
+        vote: logged.vote.map(|vote| (vote.leader_id.term, vote.leader_id.node_id)),
         state: Arc::unwrap_or_clone(applied.state),
     };
     postcard::to_stdvec(&saved).map_err(|error| Error::Internal(error.to_string()))
@@ -236,7 +248,7 @@ impl RaftSnapshotBuilder<Types> for Machine {
         let is_saved = self.0.saved.lock().as_ref().is_some_and(|meta| meta.last_log_id == last);
         let built = match is_saved {
             true => Ok(()),
-            false => self.save(Lsn(0)),
+            false => self.save(Logged::default()),
         };
         let built = built.and_then(|()| self.current());
         let built = built.map_err(|error| StorageIOError::write_snapshot(None, &error))?;

@@ -57,9 +57,10 @@ struct KeptEntry {
 }
 
 impl Kept {
-    /// What there is before anything is read from the log: all up to `purged` is in the saved state.
-    pub(super) fn after(purged: Option<LogId>) -> Self {
-        Self { purged, ..Self::default() }
+    /// What there is before anything is read from the log: all up to `purged` is in the saved state,
+    /// and the vote of then with it.
+    pub(super) fn after(purged: Option<LogId>, vote: Option<Vote>) -> Self {
+        Self { purged, vote, ..Self::default() }
     }
 
     /// Takes in a record that is read from the log. Damaged if entries are missing before it.
@@ -118,6 +119,11 @@ impl Store {
     /// What was read from a log, which goes on.
     pub(super) fn new(log: &Arc<Log>, kept: Kept) -> Self {
         Self { log: Arc::clone(log), kept: Arc::new(Mutex::new(kept)) }
+    }
+
+    /// Whom this member voted for last.
+    pub(super) fn vote(&self) -> Option<Vote> {
+        self.kept.lock().vote
     }
 
     /// Bytes of all entries that are not in the saved state.
