@@ -8,12 +8,12 @@ use crate::{Error, Result};
 /// Known options, for the error that names them.
 const BUILT: [&str; 7] = [
     JobOptions::GUARANTEE,
-    "acceptMemoryTarget",
     "snapshotIntervalMillis",
     "initialSnapshotName",
     "timeoutMillis",
     "maxMemory",
     "suspendOnFailure",
+    "acceptMemoryTarget",
 ];
 
 /// Those of them that ALTER JOB changes; the others say what the job's state is.

@@ -161,6 +161,61 @@ fn a_second_process_is_refused_with_the_first_ones_number() {
 }
 
 #[tokio::test]
+async fn a_job_goes_on_exactly_once_and_not_into_a_table_in_memory_unless_told_to() {
+    /// What the stream comes to.
+    const IDS: i64 = 12_000;
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = start(folder.path(), &[]);
+    let client = connect(&process.address).await.unwrap();
+    let found = [
+        "CREATE TABLE t (id BIGINT)".to_owned(),
+        "CREATE TABLE m (id BIGINT) WITH (durability = 'memory')".to_owned(),
+        format!(
+            "CREATE MAPPING s (id BIGINT, k BIGINT, v BIGINT, ts BIGINT) TYPE Generator \
+             OPTIONS ('kind' = 'sequence', 'rate' = '3000', 'count' = '{IDS}')"
+        ),
+    ];
+    for statement in found {
+        client.batch_execute(&statement).await.unwrap();
+    }
+    let job = |name: &str, options: &str, table: &str| {
+        format!(
+            "CREATE JOB {name} OPTIONS ('processingGuarantee' = 'exactlyOnce', \
+             'snapshotIntervalMillis' = '50'{options}) AS INSERT INTO {table} SELECT id FROM s"
+        )
+    };
+    let refused = client.batch_execute(&job("no", "", "m")).await.unwrap_err();
+    assert_eq!(refused.code().unwrap().code(), "55000");
+    client.batch_execute(&job("accepts", ", 'acceptMemoryTarget' = 'true'", "m")).await.unwrap();
+    client.batch_execute(&job("keeps", "", "t")).await.unwrap();
+    let refused = client.batch_execute("ALTER TABLE t SET (durability = 'memory')").await;
+    assert_eq!(refused.unwrap_err().code().unwrap().code(), "55006");
+    for enough in [1, IDS / 4, IDS / 2] {
+        until(&process, &format!("SELECT count(*) >= {enough} FROM t")).await;
+        process.kill();
+        process = start(folder.path(), &[]);
+    }
+    until(&process, "SELECT status = 'COMPLETED' FROM sys.jobs WHERE name = 'keeps'").await;
+    process.kill();
+    process = start(folder.path(), &[]);
+    let client = connect(&process.address).await.unwrap();
+    let counts = rows(&client, "SELECT count(*), count(DISTINCT id), max(id) FROM t").await;
+    assert_eq!(counts, [[IDS.to_string(), IDS.to_string(), (IDS - 1).to_string()]]);
+}
+
+/// Waits until a query, as durable readers see it, answers true.
+async fn until(process: &Process, sql: &str) {
+    let client = connect(&process.address).await.unwrap();
+    client.batch_execute("SET read_mode = durable").await.unwrap();
+    let waited = tokio::time::timeout(Duration::from_secs(60), async {
+        while rows(&client, sql).await != [["t"]] {
+            tokio::task::yield_now().await;
+        }
+    });
+    assert!(waited.await.is_ok(), "{sql}");
+}
+
+#[tokio::test]
 async fn what_is_kept_is_an_option_of_each_table() {
     let folder = tempfile::tempdir().unwrap();
     let mut process = start(folder.path(), &[]);
