@@ -73,7 +73,37 @@ pub(crate) enum Rows {
     /// Value by value.
     Few(Vec<Row>),
     /// As an Arrow IPC stream.
-    Many(Vec<u8>),
+    Many(#[serde(with = "whole")] Vec<u8>),
+}
+
+/// Bytes that are read and written at once: the format is that of a list of them, which is decoded
+/// one by one, and that takes longer than all else about them.
+mod whole {
+    use std::fmt::{Formatter, Result as Written};
+
+    use serde::{Deserializer, Serializer, de::Visitor};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        from.deserialize_byte_buf(Bytes)
+    }
+
+    struct Bytes;
+
+    impl Visitor<'_> for Bytes {
+        type Value = Vec<u8>;
+
+        fn expecting(&self, text: &mut Formatter<'_>) -> Written {
+            text.write_str("bytes")
+        }
+
+        fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+            Ok(bytes.to_vec())
+        }
+    }
 }
 
 impl Author {
@@ -232,6 +262,19 @@ mod tests {
             assert_eq!(parts.len() > 1, width == 1000);
             let back: Vec<_> = parts.iter().map(|part| part.batch(&schema).unwrap()).collect();
             assert_eq!(arrow::compute::concat_batches(&schema, &back).unwrap(), batch);
+        }
+    }
+
+    #[test]
+    fn bytes_of_rows_are_written_as_a_list_of_bytes_is() {
+        for length in [0, 1, 127, 128, 70_000] {
+            let bytes = vec![0xA5; length];
+            let many = Rows::Many(bytes.clone());
+            let written = postcard::to_stdvec(&many).unwrap();
+            // The variant's number, and the list.
+            let list = postcard::to_stdvec(&bytes).unwrap();
+            assert_eq!(written, [&[1], &list[..]].concat());
+            assert_eq!(postcard::from_bytes::<Rows>(&written).unwrap(), many);
         }
     }
 

@@ -141,6 +141,10 @@ pub(super) fn block_bytes(length: usize) -> usize {
 
 /// The header of the block at the beginning of `bytes`, if there is one; nothing of it is checked.
 pub(super) fn block_header(bytes: &[u8]) -> Option<BlockHeader> {
+    // Asked of every place of a segment when it is opened: mostly this is all.
+    if !bytes.starts_with(&BLOCK_MAGIC.to_le_bytes()) {
+        return None;
+    }
     let bytes = bytes.get(..BLOCK_HEADER_BYTES)?;
     let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
     let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
@@ -153,7 +157,7 @@ pub(super) fn block_header(bytes: &[u8]) -> Option<BlockHeader> {
     let is_possible = header.length <= SegmentSize::LARGE.block_bytes_max()
         && header.count > 0
         && u32_at(28) == 0;
-    (u32_at(0) == BLOCK_MAGIC && is_possible).then_some(header)
+    is_possible.then_some(header)
 }
 
 impl BlockHeader {

@@ -94,8 +94,10 @@ impl Log {
             if is_last {
                 opened.torn_bytes = segment.torn(id, next, offset)?;
                 end = Some(offset);
-            } else if firsts[position + 1] != next {
-                return Err(segment.damaged(offset, "its block is damaged"));
+            } else if let end = firsts[position + 1]
+                && end != next
+            {
+                return Err(segment.gap(offset, (next, end)));
             }
         }
         // Behind what was torn nothing is written: the next block begins a segment, in the place of
@@ -206,6 +208,17 @@ impl Segment {
         let rest = self.bytes.get(offset as usize..).unwrap_or_default();
         let torn = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
         Ok(torn.max(u64::from((self.bytes.len() as u64) < self.size.bytes())))
+    }
+
+    /// Damaged: from `offset` on the records before `end` should be, here or in files behind.
+    fn gap(&self, offset: u64, (next, end): (Lsn, Lsn)) -> Error {
+        let rest = self.bytes.get(offset as usize..).unwrap_or_default();
+        if rest.iter().any(|byte| *byte != 0) {
+            return self.damaged(offset, "its block is damaged");
+        }
+        let (first, last) = (next.0, end.0 - 1);
+        let why = format!("records {first} to {last} are missing, here or in a file behind it");
+        self.damaged(offset, &why)
     }
 
     fn damaged(&self, offset: u64, why: &str) -> Error {

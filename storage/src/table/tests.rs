@@ -17,6 +17,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 mod changes;
 mod closing;
+mod faults;
 mod job_model;
 mod job_writers;
 mod network;

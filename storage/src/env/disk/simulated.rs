@@ -164,6 +164,33 @@ impl SimDisk {
         self.trouble.lock().size = sizes.sum();
     }
 
+    /// Another disk with all that is on this one now, all of it durable, that nothing is wrong with.
+    pub fn copy(&self, seed: u64) -> Arc<Self> {
+        let state = self.state.lock();
+        let files = state.files.iter().map(|(path, file)| {
+            let bytes = file.0.lock().bytes.clone();
+            let (synced, before) = (bytes.len(), BTreeMap::new());
+            (path.clone(), Arc::new(SimFile(Mutex::new(Contents { bytes, synced, before }))))
+        });
+        let files: BTreeMap<_, _> = files.collect();
+        let size = files.values().map(|file| file.0.lock().synced as u64).sum();
+        Arc::new(Self {
+            state: Mutex::new(State {
+                files,
+                folders: state.folders.clone(),
+                unsynced: Vec::new(),
+                random: SmallRng::seed_from_u64(seed),
+            }),
+            trouble: Arc::new(Mutex::new(Trouble { size, ..Trouble::default() })),
+            locks: Arc::default(),
+        })
+    }
+
+    /// All files, by path.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.state.lock().files.keys().cloned().collect()
+    }
+
     fn create_file(&self, path: &Path) -> Result<SimWriter> {
         let mut state = self.state.lock();
         if state.files.contains_key(path) || state.folders.contains(path) {
