@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use rand::{Rng as _, SeedableRng, rngs::SmallRng};
 
 use super::{Disk, FileLock, FolderEntry, ReadFile, RegionFile, WriteFile};
@@ -53,6 +53,45 @@ struct Trouble {
     size: u64,
     size_max: Option<u64>,
     fails_to_sync: bool,
+    /// A file that cannot be opened for reading.
+    unreadable: Option<PathBuf>,
+    /// What syncs wait for.
+    stall: Option<Arc<Stall>>,
+}
+
+/// Holds syncs up until it is over, as a disk does that hangs.
+#[derive(Debug, Default)]
+pub struct Stall {
+    state: Mutex<Stalled>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Stalled {
+    is_over: bool,
+    waiting: usize,
+}
+
+impl Stall {
+    /// Syncs that wait now.
+    pub fn waiting(&self) -> usize {
+        self.state.lock().waiting
+    }
+
+    /// Lets all syncs go on.
+    pub fn end(&self) {
+        self.state.lock().is_over = true;
+        self.changed.notify_all();
+    }
+
+    fn wait(&self) {
+        let mut state = self.state.lock();
+        state.waiting += 1;
+        while !state.is_over {
+            self.changed.wait(&mut state);
+        }
+        state.waiting -= 1;
+    }
 }
 
 #[derive(Debug)]
@@ -133,6 +172,18 @@ impl SimDisk {
     /// Whether syncs answer an error.
     pub fn fail_syncs(&self, fails: bool) {
         self.trouble.lock().fails_to_sync = fails;
+    }
+
+    /// The file that answers an error to who would read it, if any.
+    pub fn fail_reads(&self, path: Option<&Path>) {
+        self.trouble.lock().unreadable = path.map(Path::to_path_buf);
+    }
+
+    /// Has all syncs wait from now on, until the answer says that it is over.
+    pub fn stall_syncs(&self) -> Arc<Stall> {
+        let stall = Arc::<Stall>::default();
+        self.trouble.lock().stall = Some(Arc::clone(&stall));
+        stall
     }
 
     /// Changes bytes of a file, as a bad disk does. NotFound if it has none there.
@@ -262,6 +313,15 @@ impl Trouble {
         Ok(())
     }
 
+    /// A sync is about to be done, which waits as long as the disk stalls.
+    fn sync_of(trouble: &Mutex<Self>) -> Result<()> {
+        let stall = trouble.lock().stall.as_ref().map(Arc::clone);
+        if let Some(stall) = stall {
+            stall.wait();
+        }
+        trouble.lock().sync()
+    }
+
     fn sync(&mut self) -> Result<()> {
         self.step()?;
         if self.fails_to_sync { Err(Error::other("Input/output error")) } else { Ok(()) }
@@ -302,6 +362,9 @@ impl State {
 
 impl Disk for SimDisk {
     fn open(&self, path: &Path) -> Result<Arc<dyn ReadFile>> {
+        if self.trouble.lock().unreadable.as_deref() == Some(path) {
+            return Err(Error::other("Input/output error"));
+        }
         Ok(self.state.lock().file(path)?)
     }
 
@@ -400,7 +463,7 @@ impl Disk for SimDisk {
     }
 
     fn sync_folder(&self, folder: &Path) -> Result<()> {
-        self.trouble.lock().sync()?;
+        Trouble::sync_of(&self.trouble)?;
         let mut state = self.state.lock();
         if !state.folders.contains(folder) {
             return Err(ErrorKind::NotFound.into());
@@ -468,7 +531,7 @@ impl WriteFile for SimWriter {
     }
 
     fn sync(&mut self) -> Result<()> {
-        self.trouble.lock().sync()?;
+        Trouble::sync_of(&self.trouble)?;
         self.file.synced();
         Ok(())
     }
@@ -493,7 +556,7 @@ impl RegionFile for SimWriter {
     }
 
     fn sync(&mut self) -> Result<()> {
-        self.trouble.lock().sync()?;
+        Trouble::sync_of(&self.trouble)?;
         self.file.synced();
         Ok(())
     }

@@ -20,6 +20,7 @@ use crate::{
 
 mod cuts;
 mod damage;
+mod trouble;
 
 const ROOT: &str = "/data";
 /// Few, so that a directory is small and opened in a millisecond.
