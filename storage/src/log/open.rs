@@ -206,7 +206,13 @@ impl Segment {
             return Err(self.damaged(offset, "its block is damaged"));
         }
         let rest = self.bytes.get(offset as usize..).unwrap_or_default();
-        let torn = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
+        // Mostly all of it is zeros: they are compared many at a time.
+        const MANY: usize = 4096;
+        let last = rest.chunks(MANY).rposition(|chunk| *chunk != [0; MANY][..chunk.len()]);
+        let torn = last.map_or(0, |last| {
+            let until = rest.len().min((last + 1) * MANY);
+            rest[..until].iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
+        });
         Ok(torn.max(u64::from((self.bytes.len() as u64) < self.size.bytes())))
     }
 

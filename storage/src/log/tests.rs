@@ -201,7 +201,7 @@ fn a_crash_at_any_step_loses_no_record_that_was_durable() {
             points += 1;
         }
     }
-    assert!(points > 500, "{points} crash points");
+    assert!(points > 1000, "{points} crash points");
 }
 
 /// A log of some blocks in two segments, closed in order.
