@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 PARTITIONS = 4
 PATIENCE_S = 90
-IDS_PER_SECOND = 20_000
+IDS_PER_SECOND = 4_000
 
 JOB = "OPTIONS ('processingGuarantee' = 'exactlyOnce', 'snapshotIntervalMillis' = '100') AS"
 OBJECTS = [
@@ -150,9 +150,9 @@ def check_round(server, client, number):
     value = int(rows[0]) if rows else 0
     if not client.acknowledged <= value <= client.asked:
         fail(f"round {number}: {value}, acknowledged {client.acknowledged}, asked {client.asked}")
-    twice = server.run("SELECT count(*) - count(DISTINCT id) FROM keyless")
-    if twice != "0":
-        fail(f"round {number}: {twice} rows stand twice")
+    # Long once there are millions.
+    if number % 10 == 9 and server.run("SELECT count(*) - count(DISTINCT id) FROM keyless") != "0":
+        fail(f"round {number}: rows stand twice")
     server.run("SELECT n FROM seen")
     return value
 
