@@ -186,16 +186,15 @@ impl<'a> Replay<'a> {
     }
 
     fn write(&self, changes: &[&Change]) -> Result<()> {
-        if changes.is_empty() {
-            return Ok(());
-        }
-        let writer = (self.begin)();
+        // Nobody reads yet, so it need not be seen as a whole: each part is settled at once.
         for Change { table, is_removal, rows } in changes.iter().copied() {
+            let writer = (self.begin)();
             match is_removal {
                 true => table.remove_keys(&writer, &rows.batch(&table.key_schema())?)?,
                 false => table.write_whole(&writer, &rows.batch(table.schema())?)?,
             }
+            writer.commit()?;
         }
-        writer.commit()
+        Ok(())
     }
 }
