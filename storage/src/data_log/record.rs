@@ -20,10 +20,12 @@ const FEW_ROWS: usize = 16;
 /// Bytes of rows in one record, about: a reader of the log holds a few of them at once.
 const ROWS_BYTES: usize = RECORD_BYTES_MAX / 2;
 
-/// Says that a record goes on in the next one.
+/// Says that a record is whole.
+const WHOLE: u8 = 0;
+/// Says that it goes on in the next one.
 const MORE: u8 = 1;
-/// Says that it ends here.
-const LAST: u8 = 0;
+/// Says that one that went on ends here.
+const LAST: u8 = 2;
 
 /// One thing that happened to the rows of this member: an effect, not a wish. To apply it again, or
 /// over rows that have it already, is to apply it once.
@@ -118,7 +120,7 @@ impl Author {
 impl Record<'_> {
     /// Puts it behind `bytes` as one record of the log.
     pub(super) fn put(&self, mut bytes: Vec<u8>) -> Vec<u8> {
-        bytes.push(LAST);
+        bytes.push(WHOLE);
         postcard::to_extend(self, bytes).expect("numbers, texts and bytes can be written")
     }
 
@@ -151,17 +153,21 @@ impl Joiner {
             return Err(Error::Damaged("a record of the data log is empty".to_owned()));
         };
         let record = |bytes: &[u8]| postcard::from_bytes(bytes).map_err(unreadable);
-        match (*mark, self.begun.is_empty()) {
-            (LAST, true) => record(part).map(Some),
-            (LAST, false) => {
+        match *mark {
+            // What had begun before was torn by a crash, and nobody was told of it.
+            WHOLE => {
+                self.begun.clear();
+                record(part).map(Some)
+            }
+            LAST => {
                 self.begun.extend_from_slice(part);
                 record(&std::mem::take(&mut self.begun)).map(Some)
             }
-            (MORE, _) => {
+            MORE => {
                 self.begun.extend_from_slice(part);
                 Ok(None)
             }
-            (other, _) => {
+            other => {
                 let text = format!("a record of the data log begins with {other}");
                 Err(Error::Damaged(text))
             }
@@ -279,8 +285,17 @@ mod tests {
     }
 
     #[test]
+    fn a_record_whose_end_a_crash_took_does_not_spoil_the_next() {
+        let row = vec![Datum::Text("x".repeat(2 * RECORD_BYTES_MAX))];
+        let mut pieces = Record::Put { table: ObjectId(7), row: row.into() }.pieces();
+        pieces.pop();
+        pieces.extend(Record::Start.pieces());
+        assert_eq!(read(&pieces), [Record::Start]);
+    }
+
+    #[test]
     fn what_is_no_record_is_named_as_damage() {
-        for piece in [&[][..], &[7], &[LAST], &[LAST, 255, 255]] {
+        for piece in [&[][..], &[7], &[WHOLE], &[WHOLE, 255, 255]] {
             assert!(matches!(Joiner::default().push(piece), Err(Error::Damaged(_))), "{piece:?}");
         }
     }

@@ -106,7 +106,7 @@ impl<'a> Replay<'a> {
                     if let (true, Some(Datum::Int(id))) =
                         (table.record().has_hidden_key, row.last())
                     {
-                        table.note_row_id(*id);
+                        table.use_row_ids(*id);
                     }
                     table.write(&KeyedWrite::Put { mode: WriteMode::Upsert, row })?;
                 }

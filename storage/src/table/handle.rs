@@ -427,11 +427,6 @@ impl Table {
         self.call_many(vec![Run::whole(partition)], op, |_, _| ())
     }
 
-    /// Hidden keys that come are larger than this one.
-    pub(crate) fn note_row_id(&self, row_id: i64) {
-        self.row_id_next.fetch_max(row_id + 1, Ordering::Relaxed);
-    }
-
     /// Whether what is about to be changed can be written down, if it is to be: DiskFull if not.
     fn admit(&self) -> Result<()> {
         self.router.log().filter(|_| self.schema.is_logged()).map_or(Ok(()), |log| log.admit())
@@ -448,7 +443,7 @@ impl Table {
         let hidden = self.record().has_hidden_key.then(|| batch.columns().last()).flatten();
         let hidden = hidden.and_then(|column| column.as_primitive_opt::<Int64Type>());
         if let Some(row_id) = hidden.and_then(max) {
-            self.note_row_id(row_id);
+            self.use_row_ids(row_id);
         }
     }
 
